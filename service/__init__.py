@@ -1,0 +1,1 @@
+"""Tokenward: the domain and the process."""

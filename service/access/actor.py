@@ -1,0 +1,102 @@
+"""Who is calling, and how far that reaches."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+from uuid import UUID
+
+from service import scopes
+from service.errors import InsufficientScope
+from service.verdict import AccountKind, CredentialKind, Record
+
+
+class Extent(StrEnum):
+    """The three widths of a reach; row-level security knows the same words."""
+
+    ALL = "all"
+    FLEET = "fleet"
+    ACCOUNT = "account"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The rows that may be seen and changed."""
+
+    extent: Extent
+    id: UUID | None = None
+
+    def includes(self, account_id: UUID, reseller_id: UUID | None) -> bool:
+        """Return whether a row of an account, in a reseller's fleet, is within this reach."""
+        if self.extent is Extent.ALL:
+            return True
+        return self.id == (reseller_id if self.extent is Extent.FLEET else account_id)
+
+    def opening(self) -> str:
+        """Return the SQL that tells row-level security of this reach, until the transaction ends.
+
+        Both values are of closed types, so that nothing can be smuggled into the text.
+        """
+        identifier = "" if self.id is None else str(UUID(int=self.id.int))
+        return (
+            f"SELECT set_config('tokenward.reach', '{self.extent.value}', true), "
+            f"set_config('tokenward.reach_id', '{identifier}', true)"
+        )
+
+
+EVERYTHING = Reach(Extent.ALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """The account acting, the credential it used, and from where.
+
+    Attributes:
+        scopes: The effective ones of the credential.
+        token_id: The credential, a session or an API token.
+        member_id: The person, where it is a session.
+    """
+
+    account_id: UUID
+    account_kind: AccountKind
+    reseller_id: UUID | None
+    token_id: UUID
+    kind: CredentialKind
+    member_id: UUID | None = None
+    scopes: tuple[str, ...] = ()
+    address: str | None = None
+    request_id: str | None = None
+
+    @classmethod
+    def of(
+        cls, record: Record, *, address: str | None = None, request_id: str | None = None
+    ) -> Self:
+        """Return the actor behind a credential that was judged VALID."""
+        return cls(
+            account_id=record.account_id,
+            account_kind=record.account_kind,
+            reseller_id=record.reseller_id,
+            token_id=record.token_id,
+            kind=record.kind,
+            member_id=record.member_id,
+            scopes=record.scopes,
+            address=address,
+            request_id=request_id,
+        )
+
+    @property
+    def reach(self) -> Reach:
+        """The operator reaches everything, a reseller its fleet, a customer itself."""
+        if self.account_kind is AccountKind.OPERATOR:
+            return EVERYTHING
+        if self.account_kind is AccountKind.RESELLER:
+            return Reach(Extent.FLEET, self.account_id)
+        return Reach(Extent.ACCOUNT, self.account_id)
+
+    def require(self, scope: str) -> None:
+        """Let the actor pass if its credential has a scope.
+
+        Raises:
+            InsufficientScope: If not. Decided before any look-up, so that it tells of no object.
+        """
+        if not scopes.covers(self.scopes, scope):
+            raise InsufficientScope(f"This needs the scope `{scope}`.")

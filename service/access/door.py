@@ -1,0 +1,98 @@
+"""A transaction within a reach: the filter of each query first, row-level security behind it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from tortoise.backends.base.client import TransactionalDBClient
+from tortoise.exceptions import IntegrityError
+
+from service import database
+from service.access.actor import Extent, Reach
+from service.errors import EmailTaken, NameTaken, ServiceError
+
+_TAKEN: dict[str, type[ServiceError]] = {
+    "api_token_name_taken": NameTaken,
+    "member_email_key": EmailTaken,
+}
+_TAKEN_FIELD = {"api_token_name_taken": "name", "member_email_key": "email"}
+
+
+class Door:
+    """One transaction, and what may be seen in it."""
+
+    def __init__(self, connection: TransactionalDBClient, reach: Reach) -> None:
+        self._connection = connection
+        self.reach = reach
+
+    async def query(self, statement: "Statement") -> list[dict[str, Any]]:
+        """Run a statement and return its rows.
+
+        Raises:
+            NameTaken, EmailTaken: If a unique rule of the domain is broken.
+        """
+        try:
+            return await self._connection.execute_query_dict(statement.text, statement.values)
+        except IntegrityError as broken:
+            constraint = getattr(broken.args[0], "constraint_name", None)
+            if constraint not in _TAKEN:
+                raise
+            raise _TAKEN[constraint](field=_TAKEN_FIELD[constraint]) from None
+
+    async def one(self, statement: "Statement") -> dict[str, Any] | None:
+        """Run a statement and return its first row, or None."""
+        rows = await self.query(statement)
+        return rows[0] if rows else None
+
+
+@asynccontextmanager
+async def open_door(reach: Reach) -> AsyncIterator[Door]:
+    """Begin a transaction that sees no further than the reach; commit at the end."""
+    async with database.client().transaction(reach.opening()) as connection:
+        yield Door(connection, reach)
+
+
+class Statement:
+    """SQL and its values, numbered as they are bound."""
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        self.values: list[object] = []
+
+    def bind(self, value: object) -> str:
+        """Add a value and return its placeholder."""
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+    def within(self, reach: Reach, *, account: str, reseller: str) -> str:
+        """Return the condition that keeps a query within a reach; the first wall.
+
+        Args:
+            reach: The actor's.
+            account: The column that holds the owning account.
+            reseller: The column that holds its reseller.
+        """
+        if reach.extent is Extent.ALL:
+            return "TRUE"
+        column = reseller if reach.extent is Extent.FLEET else account
+        return f"{column} = {self.bind(reach.id)}"
+
+    def insert(self, table: str, rows: list[dict[str, Any]]) -> "Statement":
+        """Make this one INSERT of rows with the same columns.
+
+        Args:
+            table: A table's name, from the code alone.
+            rows: At least one; values by column.
+        """
+        columns = list(rows[0])
+        lines = ", ".join(
+            "(" + ", ".join(self.bind(row[column]) for column in columns) + ")" for row in rows
+        )
+        self.text = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {lines}"
+        return self
+
+
+def as_uuid(value: object) -> UUID:
+    """Return a UUID column's value as the standard library's type, which asyncpg only extends."""
+    return UUID(str(value))

@@ -1,0 +1,221 @@
+"""Use cases of accounts: create, read, and the platform's first operator."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from service import scopes
+from service.access.accounts import (
+    Account,
+    find_account,
+    find_accounts,
+    find_email,
+    insert_account,
+    insert_member,
+    list_sub_accounts,
+)
+from service.access.actor import EVERYTHING, Actor
+from service.access.door import open_door
+from service.access.system import system_has_operator
+from service.clock import new_id
+from service.errors import AccountInactive, Forbidden, InvalidInput, ScopeNotGrantable
+from service.names import ACCOUNT_NAME_CHARACTERS_MAX, clean_email, clean_name
+from service.paging import Page, PageRequest
+from service.passwords import Passwords
+from service.settings import Settings
+from service.verdict import AccountKind
+from service.work import Unit, Work
+
+READ = "accounts:read"
+WRITE = "accounts:write"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAccount:
+    """What a caller wants of a new account, with the first person who signs in for it.
+
+    Attributes:
+        kind: A reseller's are customers; the operator may also create resellers.
+        reseller_id: Whose customer it shall be; None is the actor's own.
+        grantable_scopes: None is everything that the account above may grant.
+    """
+
+    name: str
+    kind: AccountKind
+    email: str
+    password: str
+    reseller_id: UUID | None = None
+    grantable_scopes: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"NewAccount({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Accounts within an actor's reach; beyond it, everything reads as missing."""
+
+    work: Work
+    passwords: Passwords
+    settings: Settings
+
+    async def get(self, actor: Actor, account_id: UUID) -> Account:
+        """Return an account; everybody may read their own.
+
+        Raises:
+            InsufficientScope: For another one, without ``accounts:read``.
+            NotFound: If it is not within reach.
+        """
+        if account_id != actor.account_id:
+            actor.require(READ)
+        async with open_door(actor.reach) as door:
+            return await find_account(door, account_id)
+
+    async def get_many(self, actor: Actor, account_ids: list[UUID]) -> list[Account | None]:
+        """Return some accounts in order, None for each beyond reach, in one query."""
+        async with open_door(actor.reach) as door:
+            found = await find_accounts(door, account_ids)
+        return [found.get(account_id) for account_id in account_ids]
+
+    async def page(self, actor: Actor, request: PageRequest) -> Page[Account]:
+        """Return one page of the actor's sub-accounts by name; a customer has none.
+
+        Raises:
+            InsufficientScope: Without ``accounts:read``.
+        """
+        actor.require(READ)
+        async with open_door(actor.reach) as door:
+            return await list_sub_accounts(door, actor.account_id, request)
+
+    async def email_of(self, actor: Actor) -> str | None:
+        """Return the address of the person signed in; None where a token acts."""
+        if actor.member_id is None:
+            return None
+        async with open_door(actor.reach) as door:
+            return await find_email(door, actor.member_id)
+
+    async def create(self, actor: Actor, wanted: NewAccount) -> Account:
+        """Create an account below the actor's, and its first member.
+
+        Raises:
+            InsufficientScope: Without ``accounts:write``.
+            Forbidden: If this kind of actor may not create that kind of account.
+            NotFound: If the reseller is not within reach.
+            ScopeNotGrantable: If the account above may not grant a scope.
+            EmailTaken, InvalidInput, AccountInactive: See service.errors.
+        """
+        actor.require(WRITE)
+        self._check_kind(actor, wanted)
+        name = clean_name(wanted.name, characters_max=ACCOUNT_NAME_CHARACTERS_MAX)
+        email = clean_email(wanted.email)
+        password_hash = await self.passwords.hash(wanted.password)
+        async with self.work.begin(actor.reach, actor) as unit:
+            above = await find_account(unit.door, wanted.reseller_id or actor.account_id)
+            if wanted.reseller_id is not None and above.kind is not AccountKind.RESELLER:
+                raise InvalidInput("That account is not a reseller.", field="resellerId")
+            if not above.is_usable:
+                raise AccountInactive
+            grantable = self._clean_grantable(wanted.grantable_scopes, above, actor)
+            account_id = new_id()
+            reseller_id = above.id if above.kind is AccountKind.RESELLER else None
+            if wanted.kind is AccountKind.RESELLER:
+                reseller_id = account_id
+            await _insert(unit, account_id, wanted.kind, reseller_id, name, grantable)
+            await _insert_member(unit, account_id, reseller_id, email, password_hash)
+            unit.audit(
+                "account.created",
+                account_id,
+                (account_id, reseller_id),
+                name=name,
+                kind=wanted.kind,
+            )
+            return await find_account(unit.door, account_id)
+
+    async def create_operator(self, name: str, email: str, password: str) -> UUID:
+        """Create the platform's one operator and its first member; for the command line only.
+
+        Raises:
+            Forbidden: If there is one already.
+            InvalidInput: If a value is not allowed.
+        """
+        name = clean_name(name, characters_max=ACCOUNT_NAME_CHARACTERS_MAX)
+        email = clean_email(email)
+        password_hash = await self.passwords.hash(password)
+        if await system_has_operator():
+            raise Forbidden("The platform has its operator already.")
+        async with self.work.begin(EVERYTHING, None) as unit:
+            account_id = new_id()
+            await _insert(unit, account_id, AccountKind.OPERATOR, None, name, [scopes.EVERYTHING])
+            await _insert_member(unit, account_id, None, email, password_hash)
+            unit.audit("account.created", account_id, (account_id, None), name=name)
+        return account_id
+
+    async def available_scopes(self, actor: Actor) -> tuple[str, ...]:
+        """Return the catalogue's rights that the actor's account may grant."""
+        account = await self.get(actor, actor.account_id)
+        return tuple(
+            scope
+            for scope in self.settings.scope_catalogue
+            if scopes.covers(account.grantable_scopes, scope)
+        )
+
+    def _check_kind(self, actor: Actor, wanted: NewAccount) -> None:
+        allowed = {
+            AccountKind.OPERATOR: {AccountKind.RESELLER, AccountKind.CUSTOMER},
+            AccountKind.RESELLER: {AccountKind.CUSTOMER},
+            AccountKind.CUSTOMER: set[AccountKind](),
+        }[actor.account_kind]
+        if wanted.kind not in allowed:
+            raise Forbidden
+        if wanted.kind is AccountKind.RESELLER and wanted.reseller_id is not None:
+            raise InvalidInput("A reseller has no reseller.", field="resellerId")
+
+    def _clean_grantable(
+        self, wanted: tuple[str, ...] | None, above: Account, actor: Actor
+    ) -> list[str]:
+        if wanted is None:
+            return sorted(scopes.intersect(above.grantable_scopes, actor.scopes))
+        for scope in wanted:
+            if not (
+                scopes.is_scope(scope)
+                and scopes.covers(above.grantable_scopes, scope)
+                and scopes.covers(actor.scopes, scope)
+            ):
+                raise ScopeNotGrantable(field="grantableScopes")
+        return sorted(set(wanted))
+
+
+async def _insert(
+    unit: Unit,
+    account_id: UUID,
+    kind: AccountKind,
+    reseller_id: UUID | None,
+    name: str,
+    grantable: list[str],
+) -> None:
+    await insert_account(
+        unit.door,
+        {
+            "id": account_id,
+            "kind": kind.value,
+            "reseller_id": reseller_id,
+            "name": name,
+            "grantable_scopes": grantable,
+            "created_at": unit.now,
+        },
+    )
+
+
+async def _insert_member(
+    unit: Unit, account_id: UUID, reseller_id: UUID | None, email: str, password_hash: str
+) -> None:
+    await insert_member(
+        unit.door,
+        {
+            "id": new_id(),
+            "account_id": account_id,
+            "reseller_id": reseller_id,
+            "email": email,
+            "password_hash": password_hash,
+            "created_at": unit.now,
+        },
+    )

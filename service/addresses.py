@@ -1,0 +1,67 @@
+"""Client addresses and the ranges that a token may be limited to. Pure."""
+
+from collections.abc import Iterable
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+
+from service.errors import InvalidInput
+
+RANGES_MAX = 50
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+def parse_address(text: str) -> Address | None:
+    """Return a client address, an IPv4 one also where it came mapped into IPv6; None if neither."""
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or address
+    return address
+
+
+def clean_ranges(texts: Iterable[str], *, field: str = "allowedIpRanges") -> tuple[str, ...]:
+    """Return address ranges in canonical CIDR form, sorted, each once.
+
+    Raises:
+        InvalidInput: If there are more than 50, or one is no address or CIDR range, or has bits
+            set beyond its prefix (``10.0.0.1/8`` is more often a mistake than a wish).
+    """
+    texts = tuple(texts)
+    if len(texts) > RANGES_MAX:
+        raise InvalidInput(f"Name at most {RANGES_MAX} ranges.", field=field)
+    networks: set[Network] = set()
+    for text in texts:
+        try:
+            networks.add(ip_network(text.strip()))
+        except ValueError:
+            raise InvalidInput(
+                f"`{text[:50]}` is not an address or a CIDR range.", field=field
+            ) from None
+    return tuple(sorted(str(network) for network in networks))
+
+
+def is_within(address: Address, networks: Iterable[Network]) -> bool:
+    """Return whether the address lies in one of the ranges."""
+    return any(address.version == network.version and address in network for network in networks)
+
+
+def narrows(ranges: Iterable[str], previous: Iterable[str]) -> bool:
+    """Return whether ranges allow nothing that the previous ones did not. Empty means anywhere."""
+    old_networks = [ip_network(text) for text in previous]
+    new_networks = [ip_network(text) for text in ranges]
+    if not old_networks:
+        return True
+    return bool(new_networks) and all(
+        any(new.version == old.version and new.subnet_of(old) for old in old_networks)  # type: ignore[arg-type] # same version
+        for new in new_networks
+    )

@@ -1,0 +1,164 @@
+"""The command line: ``tokenward --help``."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from service.errors import ServiceError, SettingsRefused
+from service.logs import configure_logs
+from service.settings import Settings, read_settings
+
+LOCAL_DIRECTORY = Path(".local")
+GRACE_SECONDS = 8
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name=None, version="0.1.0", prog_name="tokenward")
+def tokenward() -> None:
+    """Tokenward: a multi-tenant backend for API tokens.
+
+    Settings are TOKENWARD_* variables; `tokenward check` tells which are in force.
+    """
+
+
+@tokenward.command()
+def run() -> None:
+    """Start the whole system on this machine, with servers of its own; for development."""
+    from service.local import supervisor  # noqa: PLC0415 - production images never load it
+
+    sys.exit(supervisor.run(LOCAL_DIRECTORY))
+
+
+@tokenward.command()
+def web() -> None:
+    """Serve GraphQL, /validate and /introspect."""
+    import uvicorn  # noqa: PLC0415 - half a second that the other commands need not pay
+
+    from service.app import create_app  # noqa: PLC0415 - as above
+
+    settings = _settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.bind_host,
+        port=settings.bind_port,
+        # Forwarded addresses are read by service.auth, which knows whom to believe.
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+@tokenward.command()
+@click.option("--concurrency", default=4, show_default=True, help="Tasks at a time.")
+def worker(concurrency: int) -> None:
+    """Run the background tasks."""
+    _settings()
+    _become_celery(
+        "worker",
+        "--pool=threads",
+        f"--concurrency={concurrency}",
+        "--without-gossip",
+        "--without-mingle",
+    )
+
+
+@tokenward.command()
+@click.option(
+    "--schedule",
+    default=str(LOCAL_DIRECTORY / "beat-schedule"),
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="Where it remembers what ran when.",
+)
+def beat(schedule: str) -> None:
+    """Tell the workers when to run. One is enough; two do no harm."""
+    _settings()
+    Path(schedule).parent.mkdir(parents=True, exist_ok=True)
+    _become_celery("beat", f"--schedule={schedule}", "--pidfile=")
+
+
+@tokenward.command()
+@click.option("--target", help="Go to this migration, such as service.0001_initial.")
+def migrate(target: str | None) -> None:
+    """Bring the database to this version's schema and grant the application its rights."""
+    from service.migration import migrate as run_migration  # noqa: PLC0415 - as in web
+
+    settings = _settings()
+    asyncio.run(run_migration(settings, target=target))
+    click.echo("The database is at this version's schema.")
+
+
+@tokenward.command()
+@click.option("--name", default="Operator", show_default=True, help="The account's name.")
+@click.option("--email", prompt=True, help="Who signs in for it.")
+@click.password_option(help="12–200 characters; asked for when it is not given.")
+def create_operator(name: str, email: str, password: str) -> None:
+    """Create the platform's operator, the first account of all."""
+    from service.composition import open_service  # noqa: PLC0415 - as in web
+
+    async def create() -> None:
+        async with open_service(_settings()) as service:
+            await service.accounts.create_operator(name, email, password)
+
+    try:
+        asyncio.run(create())
+    except ServiceError as refused:
+        raise click.ClickException(refused.message) from None
+    click.echo(f"{email} may sign in now.")
+
+
+@tokenward.command()
+def check() -> None:
+    """Print the configuration in force, without secrets, and refuse a senseless one."""
+    for name, value in _settings().told().items():
+        click.echo(f"TOKENWARD_{name.upper()}={value}")
+
+
+@tokenward.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the sign-ins as JSON.")
+def demo(*, as_json: bool) -> None:
+    """Fill an empty database with a platform to try things on; never in production."""
+    from service.composition import open_service  # noqa: PLC0415 - as in web
+    from service.local.demo import seed  # noqa: PLC0415 - as in web
+
+    settings = _settings()
+    if settings.environment == "production":
+        raise click.ClickException("The demo has well-known passwords: not in production.")
+
+    async def fill() -> dict[str, object]:
+        async with open_service(settings) as service:
+            return await seed(service)
+
+    seeded = asyncio.run(fill())
+    click.echo(json.dumps(seeded) if as_json else json.dumps(seeded, indent=2))
+
+
+def main() -> None:
+    """Run the command line; a refused setting is a sentence, not a traceback."""
+    try:
+        tokenward.main(standalone_mode=True)
+    except SettingsRefused as refused:
+        click.echo(str(refused), err=True)
+        sys.exit(2)
+
+
+def _settings() -> Settings:
+    settings = read_settings()
+    configure_logs(settings)
+    return settings
+
+
+def _become_celery(*arguments: str) -> None:
+    """Become the Celery process, so that signals and exit codes are its own."""
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell; every word is ours
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The parts of one process, put together once: settings → connections → use cases."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from service.accounts import Accounts
+from service.cache import Cache, open_cache
+from service.clock import Clock, SystemClock
+from service.database import connected
+from service.notices import Notices
+from service.outbox import Relay
+from service.passwords import Passwords
+from service.sessions import Sessions, Throttle
+from service.settings import Settings
+from service.tokens import Tokens
+from service.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Every use case, ready to be called by a resolver, a task or a command."""
+
+    settings: Settings
+    clock: Clock
+    cache: Cache
+    tokens: Tokens
+    accounts: Accounts
+    sessions: Sessions
+    notices: Notices
+    relay: Relay
+
+
+def compose(
+    settings: Settings, cache: Cache, clock: Clock, *, passwords: Passwords | None = None
+) -> Service:
+    """Put the use cases together over open connections."""
+    work = Work(cache, clock, settings.staleness_bound_seconds)
+    passwords = passwords or Passwords()
+    return Service(
+        settings=settings,
+        clock=clock,
+        cache=cache,
+        tokens=Tokens(work, clock, settings),
+        accounts=Accounts(work, passwords, settings),
+        sessions=Sessions(work, passwords, Throttle(cache.redis, settings), settings),
+        notices=Notices(clock, settings),
+        relay=Relay(cache, clock, settings.lease_seconds),
+    )
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Service]:
+    """Open this process's connections and put the use cases over them; close them at the end."""
+    async with connected(settings), open_cache(settings) as cache:
+        yield compose(settings, cache, clock or SystemClock())

@@ -1,0 +1,165 @@
+"""The tables. Rows of tenants are reached through :mod:`service.access` alone.
+
+Status is never a column: it is read off the instants, so that it cannot lie. ``account_id`` and
+``reseller_id`` stand on every tenant row, so that row-level security and each list need no join. A
+reseller belongs to its own fleet: its ``reseller_id`` is its own id, and its reach is one range.
+"""
+
+from typing import Any
+
+from tortoise import fields
+from tortoise.contrib.postgres.fields import ArrayField
+from tortoise.models import Model
+
+from service.clock import new_id
+from service.verdict import AccountKind, CredentialKind
+
+
+class TenantRow(Model):
+    """What every row of a tenant carries."""
+
+    id = fields.UUIDField(primary_key=True, default=new_id)
+    account_id = fields.UUIDField()
+    reseller_id = fields.UUIDField(null=True)
+
+    class Meta:
+        """Only its children are tables."""
+
+        abstract = True
+
+
+class Account(Model):
+    """A tenant: the operator, a reseller or a customer."""
+
+    id = fields.UUIDField(primary_key=True, default=new_id)
+    kind = fields.CharEnumField(AccountKind, max_length=10)
+    reseller_id = fields.UUIDField(null=True)
+    name = fields.CharField(max_length=100)
+    grantable_scopes: fields.Field[list[str]] = ArrayField("text")
+    created_at = fields.DatetimeField()
+    suspended_at = fields.DatetimeField(null=True)
+    closed_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        """Table options."""
+
+        table = "account"
+
+
+class Member(TenantRow):
+    """A person who signs in for an account, by an e-mail address unique on the platform."""
+
+    email = fields.CharField(max_length=254, unique=True)
+    password_hash = fields.CharField(max_length=255)
+    created_at = fields.DatetimeField()
+    disabled_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        """Table options."""
+
+        table = "member"
+
+
+class ApiToken(TenantRow):
+    """The record of a credential; the secret is not in it.
+
+    A session of a person is one of them (``kind``), so that it is revoked, expired, swept and
+    last-used by the same code.
+    """
+
+    kind = fields.CharEnumField(CredentialKind, max_length=9)
+    member_id = fields.UUIDField(null=True)
+    name = fields.CharField(max_length=50)
+    scopes: fields.Field[list[str]] = ArrayField("text")
+    allowed_ip_ranges: fields.Field[list[str]] = ArrayField("text")
+    created_at = fields.DatetimeField()
+    not_before = fields.DatetimeField(null=True)
+    expires_at = fields.DatetimeField(null=True)
+    suspended_at = fields.DatetimeField(null=True)
+    revoked_at = fields.DatetimeField(null=True)
+    revocation_reason = fields.CharField(max_length=20, null=True)
+    swept_at = fields.DatetimeField(null=True)
+    last_used_at = fields.DatetimeField(null=True)
+    last_used_address = fields.CharField(max_length=45, null=True)
+    version = fields.IntField(default=1)
+
+    class Meta:
+        """Table options."""
+
+        table = "api_token"
+
+
+class Secret(TenantRow):
+    """One digest that opens a token; a token has one, and two while it is rotated."""
+
+    token_id = fields.UUIDField()
+    digest = fields.BinaryField()
+    pepper_id = fields.SmallIntField()
+    prefix = fields.CharField(max_length=20)
+    last_four = fields.CharField(max_length=4)
+    created_at = fields.DatetimeField()
+    retires_at = fields.DatetimeField(null=True)
+    last_used_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        """Table options."""
+
+        table = "secret"
+
+
+class Notice(TenantRow):
+    """The ledger of expiry e-mails: what was sent, to whom, or why not."""
+
+    token_id = fields.UUIDField()
+    expires_at = fields.DatetimeField()
+    threshold_days = fields.SmallIntField()
+    recipient = fields.CharField(max_length=254)
+    state = fields.CharField(max_length=10)
+    reason = fields.CharField(max_length=200, null=True)
+    created_at = fields.DatetimeField()
+    digest_id = fields.UUIDField(null=True)
+    claimed_until = fields.DatetimeField(null=True)
+    attempts = fields.SmallIntField(default=0)
+    sent_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        """Table options."""
+
+        table = "notice"
+        unique_together = (("token_id", "expires_at", "threshold_days", "recipient"),)
+
+
+class AuditEvent(TenantRow):
+    """One change, told in the transaction that made it; never updated, never deleted."""
+
+    occurred_at = fields.DatetimeField()
+    action = fields.CharField(max_length=40)
+    subject_id = fields.UUIDField()
+    actor_account_id = fields.UUIDField(null=True)
+    actor_member_id = fields.UUIDField(null=True)
+    actor_token_id = fields.UUIDField(null=True)
+    address = fields.CharField(max_length=45, null=True)
+    request_id = fields.CharField(max_length=64, null=True)
+    details: fields.Field[dict[str, Any]] = fields.JSONField()
+
+    class Meta:
+        """Table options."""
+
+        table = "audit_event"
+
+
+class OutboxEvent(TenantRow):
+    """A drop that must reach the validators' cache, committed with the change behind it."""
+
+    kind = fields.CharField(max_length=7)
+    subject = fields.CharField(max_length=64)
+    created_at = fields.DatetimeField()
+    due_at = fields.DatetimeField()
+    stage = fields.SmallIntField(default=0)
+    confirmed_at = fields.DatetimeField(null=True)
+    done_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        """Table options."""
+
+        table = "outbox_event"

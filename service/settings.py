@@ -1,0 +1,308 @@
+"""Every setting, read once from ``TOKENWARD_*`` variables: its unit, its default and its reason."""
+
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import SettingsRefused
+
+DEVELOPMENT_PEPPER = "1:development-only-pepper-never-for-production"
+
+PEPPER_BYTES_MIN = 32
+THRESHOLD_DAYS_MAX = 365
+
+Network = IPv4Network | IPv6Network
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one process, frozen.
+
+    Read it with :func:`read_settings`, which turns every mistake into one sentence that says
+    what to do. Spans are seconds unless the name says otherwise.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="TOKENWARD_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    environment: Literal["development", "test", "production"] = Field(
+        "development",
+        description="`production` refuses every unsafe default at start.",
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL 16 or later, as the application role: "
+        "`postgres://tokenward_app:…@host:5432/tokenward`. Empty: `tokenward run` starts its own.",
+    )
+    database_owner_url: SecretStr = Field(
+        SecretStr(""),
+        description="The role that owns the tables; only `tokenward migrate` uses it. "
+        "Empty: the same as the application's, in development only.",
+    )
+    database_pool_size: int = Field(
+        10, ge=1, le=200, description="Connections that one process opens at the most."
+    )
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="Redis 7 or Valkey, for the validators' cache. Empty: `tokenward run` starts "
+        "its own.",
+    )
+    broker_url: SecretStr = Field(
+        SecretStr(""),
+        description="Redis for Celery's queues; a second instance with `noeviction` is better. "
+        "Empty: database 1 of the cache's server.",
+    )
+    peppers: SecretStr = Field(
+        SecretStr(DEVELOPMENT_PEPPER),
+        description="`id:secret` pairs, comma-separated, ids 1–32767, secrets of 32 bytes or more; "
+        "the first signs new secrets, the others still verify old ones.",
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8000",
+        description="How people reach the service; cookies and links in e-mails follow it.",
+    )
+    bind_host: str = Field("127.0.0.1", description="The address that the web process listens on.")
+    bind_port: int = Field(8000, ge=0, le=65535, description="Its port.")
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Further origins, comma-separated, whose pages may call with the cookie.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (ip_network("127.0.0.0/8"), ip_network("::1/128")),
+        description="Networks whose `X-Forwarded-For` is believed, from the right.",
+    )
+    token_label: str = Field(
+        "live",
+        pattern=r"^[a-z]{1,12}$",
+        description="The `<env>` part of new secrets: `tw_<env>_…`.",
+    )
+    lease_seconds: float = Field(
+        4.0,
+        gt=0,
+        le=60,
+        description="How long a VALID answer may be used after its database read began.",
+    )
+    near_cache_entries: int = Field(
+        100_000, ge=1, le=10_000_000, description="Records one validator process remembers."
+    )
+    max_lifetime_days: int | None = Field(
+        None,
+        ge=1,
+        le=3650,
+        description="The longest lifetime of a new token in days; set, it also forbids tokens "
+        "without an expiry. Empty: no limit.",
+    )
+    scope_catalogue: Annotated[tuple[str, ...], NoDecode] = Field(
+        (
+            "accounts:read",
+            "accounts:write",
+            "databases:read",
+            "databases:write",
+            "dns:read",
+            "dns:write",
+            "files:read",
+            "files:write",
+            "mail:read",
+            "mail:write",
+            "tokens:introspect",
+            "tokens:read",
+            "tokens:write",
+        ),
+        description="Every right the platform knows, comma-separated `noun:verb`.",
+    )
+    session_hours: float = Field(
+        12.0, gt=0, le=24 * 30, description="How long a person stays signed in, in hours."
+    )
+    sign_in_attempts: int = Field(
+        10, ge=1, le=1000, description="Failed sign-ins per account in 15 minutes before a pause."
+    )
+    sign_in_attempts_per_address: int = Field(
+        100, ge=1, le=100_000, description="The same per client address."
+    )
+    notice_threshold_days: Annotated[tuple[int, ...], NoDecode] = Field(
+        (30, 7, 1), description="Days before an expiry at which people are told, comma-separated."
+    )
+    smtp_host: str = Field(
+        "127.0.0.1", description="The mail relay; `tokenward run` starts a sink."
+    )
+    smtp_port: int = Field(1025, ge=1, le=65535, description="Its port.")
+    smtp_user: str = Field("", description="Its user; empty: no sign-in.")
+    smtp_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    smtp_tls: Literal["none", "starttls", "tls"] = Field(
+        "none", description="How the connection to the relay is encrypted."
+    )
+    mail_from: str = Field(
+        "Tokenward <no-reply@tokenward.example>", description="The sender of every e-mail."
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="`json` writes one object a line."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="What is logged at the least."
+    )
+
+    @field_validator(
+        "allowed_origins",
+        "trusted_proxies",
+        "scope_catalogue",
+        "notice_threshold_days",
+        mode="before",
+    )
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("max_lifetime_days", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("notice_threshold_days")
+    @classmethod
+    def _widest_first(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or any(not 1 <= days <= THRESHOLD_DAYS_MAX for days in value):
+            raise ValueError("name one or more thresholds between 1 and 365 days")
+        return tuple(sorted(set(value), reverse=True))
+
+    @field_validator("scope_catalogue")
+    @classmethod
+    def _known_shape(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for scope in value:
+            noun, _, verb = scope.partition(":")
+            if not (noun.isidentifier() and verb.isidentifier() and scope == scope.lower()):
+                raise ValueError(f"`{scope}` is not `noun:verb` in lower case")
+        return tuple(sorted(set(value)))
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("write an absolute address such as https://tokens.example.com")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _peppers_parse(self) -> Self:
+        _ = self.pepper_keys
+        return self
+
+    @model_validator(mode="after")
+    def _safe_in_production(self) -> Self:
+        if self.environment != "production":
+            return self
+        if DEVELOPMENT_PEPPER in self.peppers.get_secret_value():
+            raise ValueError(
+                "TOKENWARD_PEPPERS is still the development pepper: set it to `1:` followed by "
+                "the output of `openssl rand -hex 32`"
+            )
+        if not self.uses_tls:
+            raise ValueError(
+                "TOKENWARD_PUBLIC_URL is plain HTTP, so session cookies would travel readable: "
+                "put TLS in front and name the https:// address"
+            )
+        for name in ("database_url", "redis_url"):
+            if not getattr(self, name).get_secret_value():
+                raise ValueError(
+                    f"TOKENWARD_{name.upper()} is empty: name a server, the embedded one is for "
+                    "development"
+                )
+        return self
+
+    @cached_property
+    def pepper_keys(self) -> dict[int, bytes]:
+        """Peppers by id, the signing one first; each 32 to 64 bytes (BLAKE2b's longest key).
+
+        Raises:
+            ValueError: If a pair is malformed, an id repeats, or a secret is short.
+        """
+        keys: dict[int, bytes] = {}
+        for pair in self.peppers.get_secret_value().split(","):
+            identifier, _, text = pair.strip().partition(":")
+            key = text.encode()
+            if not identifier.isascii() or not identifier.isdigit():
+                raise ValueError("TOKENWARD_PEPPERS must be `id:secret` pairs with ids 1–32767")
+            if not 1 <= int(identifier) <= 32767 or int(identifier) in keys:  # noqa: PLR2004 - smallint
+                raise ValueError("TOKENWARD_PEPPERS needs different ids between 1 and 32767")
+            if not PEPPER_BYTES_MIN <= len(key) <= 64:  # noqa: PLR2004 - BLAKE2b's longest key
+                raise ValueError("TOKENWARD_PEPPERS needs secrets of 32 to 64 bytes")
+            keys[int(identifier)] = key
+        return keys
+
+    def told(self) -> dict[str, str]:
+        """Return every setting as text, secrets hidden, passwords in addresses too."""
+        shown = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = _without_password(value.get_secret_value())
+            elif isinstance(value, tuple):
+                value = ",".join(str(part) for part in value)
+            shown[name] = "" if value is None else str(value)
+        return shown
+
+    @property
+    def application_role(self) -> str:
+        """The database role of the running service, which `tokenward migrate` grants its rights."""
+        return unquote(urlsplit(self.database_url.get_secret_value()).username or "")
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether people reach the service over TLS."""
+        return self.public_url.startswith("https://")
+
+    @property
+    def celery_broker_url(self) -> str:
+        """The broker's address; without one of its own, database 1 of the cache's server."""
+        if url := self.broker_url.get_secret_value():
+            return url
+        cache = urlsplit(self.redis_url.get_secret_value())
+        return cache._replace(path="/1").geturl()
+
+    @property
+    def staleness_bound_seconds(self) -> float:
+        """The longest time after a revoke in which any validator may still say VALID.
+
+        Two leases, because one backward step of Redis' clock can double one, and a margin of two
+        seconds for what lies between the processes (DESIGN: as-of leases).
+        """
+        return 2 * self.lease_seconds + 2
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Return the settings of the environment.
+
+    Args:
+        overrides: Fields by name that win over the environment; for tests and the command line.
+
+    Raises:
+        SettingsRefused: If one is missing or senseless; the text names it and says what to do.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type] # checked by pydantic at run time
+    except ValidationError as refused:
+        raise SettingsRefused(_sentences(refused)) from None  # the cause may hold a secret
+
+
+def _without_password(text: str) -> str:
+    """Return an address without its password; of any other secret only that there is one."""
+    parts = urlsplit(text)
+    if not parts.hostname:
+        return "(set)" if text else ""
+    user = f"{parts.username or ''}:…@" if parts.password else ""
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=f"{user}{parts.hostname}{port}").geturl()
+
+
+def _sentences(refused: ValidationError) -> str:
+    lines = []
+    for error in refused.errors(include_url=False, include_context=False, include_input=False):
+        name = "_".join(str(part) for part in error["loc"][:1]).upper()
+        message = error["msg"].removeprefix("Value error, ")
+        lines.append(f"TOKENWARD_{name}: {message}" if name else message)
+    return "\n".join(lines)

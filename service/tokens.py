@@ -1,0 +1,408 @@
+"""Use cases of tokens: create, read, rename, update, suspend, resume, revoke."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from service import addresses, scopes
+from service.access.accounts import Account, find_account
+from service.access.actor import Actor
+from service.access.door import open_door
+from service.access.tokens import (
+    Token,
+    TokenFilter,
+    TokenOrder,
+    TokenStatus,
+    change_token,
+    digests_of_token,
+    find_token,
+    insert_token,
+    list_tokens,
+    lock_token,
+)
+from service.cache import Drop
+from service.clock import Clock, new_id
+from service.errors import (
+    AccountInactive,
+    InvalidInput,
+    ScopeNotGrantable,
+    TokenEnded,
+    WideningRefused,
+)
+from service.names import clean_token_name
+from service.paging import Page, PageRequest
+from service.secret_format import make_secret
+from service.settings import Settings
+from service.verdict import CredentialKind
+from service.work import Propagation, Unit, Work
+
+READ = "tokens:read"
+WRITE = "tokens:write"
+
+SCOPES_MAX = 50
+SEARCH_CHARACTERS_MAX = 50
+EXPIRES_AT_MAX = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+class RevocationReason(StrEnum):
+    """Why a credential was revoked."""
+
+    USER_REQUEST = "USER_REQUEST"
+    LEAKED = "LEAKED"
+    POLICY = "POLICY"
+    SIGNED_OUT = "SIGNED_OUT"
+
+
+class TokenWarning(StrEnum):
+    """What was done although it is advised against."""
+
+    NEVER_EXPIRES = "NEVER_EXPIRES"
+    FULL_ACCESS = "FULL_ACCESS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """What a caller wants of a new token.
+
+    Attributes:
+        account_id: Whose it shall be; None is the actor's own account.
+        expires_at: An aware instant in the future; None is never, against advice.
+        allowed_ip_ranges: CIDR ranges; empty is anywhere.
+    """
+
+    name: str
+    scopes: tuple[str, ...]
+    account_id: UUID | None = None
+    expires_at: datetime | None = None
+    not_before: datetime | None = None
+    allowed_ip_ranges: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new token, with its secret for the only time."""
+
+    token: Token
+    secret: str
+    warnings: tuple[TokenWarning, ...]
+
+    def __repr__(self) -> str:
+        return f"Created({self.token.id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A token after a change, and the receipt if the change narrowed it."""
+
+    token: Token
+    propagation: Propagation | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChanges:
+    """A narrowing. None leaves a field as it is; that is why nothing here can be unset."""
+
+    scopes: tuple[str, ...] | None = None
+    allowed_ip_ranges: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens within an actor's reach; beyond it, everything reads as missing."""
+
+    work: Work
+    clock: Clock
+    settings: Settings
+
+    async def get(self, actor: Actor, token_id: UUID) -> Token:
+        """Return a token.
+
+        Raises:
+            InsufficientScope: Without ``tokens:read``.
+            NotFound: If it is not within reach.
+        """
+        actor.require(READ)
+        async with open_door(actor.reach) as door:
+            return await find_token(door, token_id)
+
+    async def page(
+        self,
+        actor: Actor,
+        request: PageRequest,
+        *,
+        only: TokenFilter | None = None,
+        order: TokenOrder = TokenOrder.CREATED_AT,
+        descending: bool = True,
+    ) -> Page[Token]:
+        """Return one page of tokens; the same cost however many there are.
+
+        Raises:
+            InsufficientScope: Without ``tokens:read``.
+            InvalidInput: If the cursor or the search text is not usable.
+        """
+        actor.require(READ)
+        only = only or TokenFilter()
+        if only.name_contains is not None:
+            _check_search(only.name_contains)
+        async with open_door(actor.reach) as door:
+            return await list_tokens(
+                door, only, order, request, descending=descending, now=self.clock.now()
+            )
+
+    async def create(self, actor: Actor, wanted: NewToken) -> Created:
+        """Create a token and return its secret, which is never to be had again.
+
+        Raises:
+            InsufficientScope: Without ``tokens:write``.
+            NotFound: If the account is not within reach.
+            AccountInactive: If it, or its reseller, is suspended or closed.
+            InvalidInput: If a value is not allowed.
+            ScopeNotGrantable: If the account, or the actor's own credential, may not grant a scope.
+            NameTaken: If a token that has not ended bears the name.
+        """
+        actor.require(WRITE)
+        name = clean_token_name(wanted.name)
+        ranges = addresses.clean_ranges(wanted.allowed_ip_ranges)
+        secret = make_secret(self.settings.token_label, self.settings.pepper_keys)
+        async with self.work.begin(actor.reach, actor) as unit:
+            account = await find_account(unit.door, wanted.account_id or actor.account_id)
+            if not account.is_usable:
+                raise AccountInactive
+            granted = self._clean_scopes(wanted.scopes, account, actor)
+            not_before, expires_at = self._clean_span(wanted, unit.now)
+            token_id = new_id()
+            row: dict[str, Any] = {
+                "id": token_id,
+                "account_id": account.id,
+                "reseller_id": account.reseller_id,
+                "kind": CredentialKind.API_TOKEN.value,
+                "member_id": actor.member_id if actor.account_id == account.id else None,
+                "name": name,
+                "scopes": granted,
+                "allowed_ip_ranges": list(ranges),
+                "created_at": unit.now,
+                "not_before": not_before,
+                "expires_at": expires_at,
+                "version": 1,
+            }
+            await insert_token(unit.door, row, secret, new_id())
+            unit.audit("token.created", token_id, _owner(account), name=name, scopes=granted)
+            token = await find_token(unit.door, token_id)
+        return Created(token, secret.text, _warnings(token))
+
+    async def rename(
+        self, actor: Actor, token_id: UUID, name: str, *, expected_version: int | None = None
+    ) -> Changed:
+        """Change a token's name, and nothing else of it.
+
+        Raises:
+            InsufficientScope, NotFound, TokenEnded, VersionConflict, NameTaken, InvalidInput: See
+                service.errors.
+        """
+        actor.require(WRITE)
+        name = clean_token_name(name)
+        async with self.work.begin(actor.reach, actor) as unit:
+            before = await lock_token(unit.door, token_id)
+            token = await change_token(
+                unit.door,
+                token_id,
+                {"name": name},
+                now=unit.now,
+                expected_version=expected_version,
+            )
+            unit.audit(
+                "token.renamed", token_id, _owner(token), name=name, previous_name=before.name
+            )
+        return Changed(token, None)
+
+    async def update(
+        self,
+        actor: Actor,
+        token_id: UUID,
+        changes: TokenChanges,
+        *,
+        expected_version: int | None = None,
+    ) -> Changed:
+        """Narrow a token: fewer scopes, fewer addresses, an earlier expiry. Counts as a revoke.
+
+        Raises:
+            WideningRefused: If any change would give the token more than it has.
+            InsufficientScope, NotFound, TokenEnded, VersionConflict, InvalidInput: See
+                service.errors.
+        """
+        actor.require(WRITE)
+        async with self.work.begin(actor.reach, actor) as unit:
+            before = await lock_token(unit.door, token_id)
+            if before.status(unit.now) in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
+                raise TokenEnded
+            columns = self._narrowings(before, changes, unit.now)
+            if not columns:
+                raise InvalidInput("Name something to change.")
+            token = await change_token(
+                unit.door, token_id, columns, now=unit.now, expected_version=expected_version
+            )
+            unit.audit("token.updated", token_id, _owner(token), **columns)
+            await self._drop(unit, token)
+        return Changed(token, unit.propagation)
+
+    async def suspend(self, actor: Actor, token_id: UUID) -> Changed:
+        """Refuse a token until it is resumed. Harmless to repeat."""
+        return await self._set_suspended(actor, token_id, suspended=True)
+
+    async def resume(self, actor: Actor, token_id: UUID) -> Changed:
+        """Let a suspended token be used again. Harmless to repeat."""
+        return await self._set_suspended(actor, token_id, suspended=False)
+
+    async def revoke(
+        self,
+        actor: Actor,
+        token_id: UUID,
+        *,
+        reason: RevocationReason = RevocationReason.USER_REQUEST,
+    ) -> Changed:
+        """End a token for good; every validator refuses it within the published bound.
+
+        Harmless to repeat: a token that is revoked already stays as it is, and is dropped again.
+
+        Raises:
+            InsufficientScope: Without ``tokens:write``.
+            NotFound: If it is not within reach.
+        """
+        actor.require(WRITE)
+        async with self.work.begin(actor.reach, actor) as unit:
+            token = await lock_token(unit.door, token_id)
+            if token.status(unit.now) not in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
+                columns = {"revoked_at": unit.now, "revocation_reason": reason.value}
+                token = await change_token(unit.door, token_id, columns, now=unit.now)
+                unit.audit("token.revoked", token_id, _owner(token), reason=reason.value)
+            await self._drop(unit, token)
+        return Changed(token, unit.propagation)
+
+    async def _set_suspended(self, actor: Actor, token_id: UUID, *, suspended: bool) -> Changed:
+        actor.require(WRITE)
+        async with self.work.begin(actor.reach, actor) as unit:
+            token = await lock_token(unit.door, token_id)
+            if token.status(unit.now) in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
+                raise TokenEnded
+            if suspended is (token.suspended_at is None):
+                columns = {"suspended_at": unit.now if suspended else None}
+                token = await change_token(unit.door, token_id, columns, now=unit.now)
+                action = "token.suspended" if suspended else "token.resumed"
+                unit.audit(action, token_id, _owner(token))
+            await self._drop(unit, token)
+        return Changed(token, unit.propagation)
+
+    async def _drop(self, unit: Unit, token: Token) -> None:
+        for digest in await digests_of_token(unit.door, token.id):
+            unit.drop(Drop.of_secret(digest), _owner(token))
+
+    def _clean_scopes(self, wanted: tuple[str, ...], account: Account, actor: Actor) -> list[str]:
+        if not 1 <= len(wanted) <= SCOPES_MAX:
+            raise InvalidInput(f"Name 1 to {SCOPES_MAX} scopes.", field="scopes")
+        for scope in wanted:
+            known = scope == scopes.EVERYTHING or scopes.is_known(
+                scope, self.settings.scope_catalogue
+            )
+            # The actor's own credential caps too: else a narrow token would mint a wide one.
+            if not (
+                known
+                and scopes.covers(account.grantable_scopes, scope)
+                and scopes.covers(actor.scopes, scope)
+            ):
+                raise ScopeNotGrantable(field="scopes")
+        return sorted(set(wanted))
+
+    def _clean_span(
+        self, wanted: NewToken, now: datetime
+    ) -> tuple[datetime | None, datetime | None]:
+        expires_at = clean_instant(wanted.expires_at, field="expiresAt")
+        not_before = clean_instant(wanted.not_before, field="notBefore")
+        days = self.settings.max_lifetime_days
+        if expires_at is None:
+            if days is not None:
+                raise InvalidInput(
+                    f"Name an expiry within {days} days: the platform asks for one.",
+                    field="expiresAt",
+                )
+        elif expires_at <= now:
+            raise InvalidInput("The expiry lies in the past.", field="expiresAt")
+        elif days is not None and expires_at > now + timedelta(days=days):
+            raise InvalidInput(f"The expiry may be {days} days away at most.", field="expiresAt")
+        if not_before is not None and expires_at is not None and not_before >= expires_at:
+            raise InvalidInput("It would expire before it begins.", field="notBefore")
+        return not_before, expires_at
+
+    @staticmethod
+    def _narrowings(token: Token, changes: TokenChanges, now: datetime) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
+        if changes.scopes is not None:
+            columns["scopes"] = _narrower_scopes(token, changes.scopes)
+        if changes.allowed_ip_ranges is not None:
+            ranges = addresses.clean_ranges(changes.allowed_ip_ranges)
+            if not addresses.narrows(ranges, token.allowed_ip_ranges):
+                raise WideningRefused(field="allowedIpRanges")
+            columns["allowed_ip_ranges"] = list(ranges)
+        if (expires_at := clean_instant(changes.expires_at, field="expiresAt")) is not None:
+            columns["expires_at"] = _earlier_expiry(token, expires_at, now)
+        return columns
+
+
+def _narrower_scopes(token: Token, wanted: tuple[str, ...]) -> list[str]:
+    if not wanted:
+        raise InvalidInput("A token needs a scope. Revoke it instead.", field="scopes")
+    if not (all(map(scopes.is_scope, wanted)) and scopes.covers_all(token.scopes, wanted)):
+        raise WideningRefused(field="scopes")
+    return sorted(set(wanted))
+
+
+def _earlier_expiry(token: Token, wanted: datetime, now: datetime) -> datetime:
+    if wanted <= now:
+        raise InvalidInput("The expiry lies in the past.", field="expiresAt")
+    if token.expires_at is not None and wanted > token.expires_at:
+        raise WideningRefused(field="expiresAt")
+    if token.not_before is not None and wanted <= token.not_before:
+        raise InvalidInput("It would expire before it begins.", field="expiresAt")
+    return wanted
+
+
+def clean_instant(instant: datetime | None, *, field: str) -> datetime | None:
+    """Return an instant in UTC.
+
+    Raises:
+        InvalidInput: If it has no time zone or lies beyond the year 9999.
+    """
+    if instant is None:
+        return None
+    try:
+        if instant.tzinfo is None:
+            raise InvalidInput("Name the time zone, as in 2030-01-31T12:00:00Z.", field=field)
+        instant = instant.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput("The instant is out of range.", field=field) from None
+    if instant > EXPIRES_AT_MAX:
+        raise InvalidInput("The instant is out of range.", field=field)
+    return instant
+
+
+def _check_search(text: str) -> None:
+    if len(text) > SEARCH_CHARACTERS_MAX or "\0" in text:
+        raise InvalidInput(
+            f"Search for at most {SEARCH_CHARACTERS_MAX} characters.", field="nameContains"
+        )
+
+
+def _owner(row: Token | Account) -> tuple[UUID, UUID | None]:
+    """Return whose trail a change belongs to: an account and its reseller."""
+    return (row.account_id if isinstance(row, Token) else row.id), row.reseller_id
+
+
+def _warnings(token: Token) -> tuple[TokenWarning, ...]:
+    found = []
+    if token.expires_at is None:
+        found.append(TokenWarning.NEVER_EXPIRES)
+    if scopes.EVERYTHING in token.scopes:
+        found.append(TokenWarning.FULL_ACCESS)
+    return tuple(found)

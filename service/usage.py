@@ -1,0 +1,89 @@
+"""Last uses, gathered in memory, then in Redis, then in the database; never a write per request.
+
+A use may be told late, and is lost only with the process that saw it; it never goes back.
+"""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from redis.asyncio import Redis
+
+from service.access import system
+from service.addresses import Address
+from service.cache import Failed
+from service.verdict import Record
+
+KEY = "usage"
+FLUSHING = "usage:flushing:"
+BUFFER_SECONDS = 2.0
+BATCH = 5_000
+
+
+class UsageBuffer:
+    """The last use of each secret that one validator process saw since it handed them on."""
+
+    def __init__(self) -> None:
+        self._uses: dict[UUID, str] = {}
+
+    def note(self, record: Record, now: datetime, address: Address | None) -> None:
+        """Remember a use."""
+        self._uses[record.secret_id] = f"{int(now.timestamp() * 1000)} {address or ''}"
+
+    async def hand_on(self, redis: Redis) -> None:
+        """Add what was seen to Redis; kept for the next time where Redis does not answer."""
+        uses, self._uses = self._uses, {}
+        if not uses:
+            return
+        try:
+            await redis.hset(KEY, mapping={str(secret): use for secret, use in uses.items()})
+        except Failed:
+            self._uses = uses | self._uses
+
+
+async def keep_flushing(buffer: UsageBuffer, redis: Redis) -> None:
+    """Hand uses on for ever, and once more when cancelled."""
+    try:
+        while True:
+            await asyncio.sleep(BUFFER_SECONDS)
+            await buffer.hand_on(redis)
+    finally:
+        with suppress(asyncio.CancelledError):
+            await buffer.hand_on(redis)
+
+
+async def flush_usage(redis: Redis) -> int:
+    """Move gathered uses from Redis to the database; return how many.
+
+    A second run, or two at once, is harmless: a batch is first renamed away, an instant is only
+    ever moved forward, and what a dead process left renamed is taken up by the next.
+    """
+    left = [bytes(key) async for key in redis.scan_iter(match=f"{FLUSHING}*", count=1000)]
+    mine = f"{FLUSHING}{uuid4()}".encode()
+    if await redis.exists(KEY):
+        with suppress(Exception):  # somebody else renamed it first
+            await redis.rename(KEY, mine)
+            left.append(mine)
+    count = 0
+    for key in left:
+        rows = [_parse(secret, use) for secret, use in (await redis.hgetall(key)).items()]
+        for start in range(0, len(rows), BATCH):
+            await system.system_record_uses(rows[start : start + BATCH])
+        await redis.delete(key)
+        count += len(rows)
+    return count
+
+
+def _parse(secret: str | bytes, use: str | bytes) -> tuple[UUID, datetime, str | None]:
+    milliseconds, _, address = _text(use).partition(" ")
+    return (
+        UUID(_text(secret)),
+        datetime.fromtimestamp(int(milliseconds) / 1000, UTC),
+        address or None,
+    )
+
+
+def _text(value: str | bytes) -> str:
+    """Return what redis-py gave as text; its types allow for both."""
+    return value if isinstance(value, str) else value.decode()

@@ -1,0 +1,234 @@
+"""The hot path: a secret → a verdict, under the as-of lease rule.
+
+Every VALID is a lease: it dies ``lease_seconds`` after the *start* of the database read behind it,
+in every tier, and tiers never stack. Drops only make it faster. Where neither Redis nor the
+database can answer in time the verdict is UNAVAILABLE: never VALID, and never UNKNOWN either.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+from redis.asyncio.client import PubSub
+
+from service import secret_format
+from service.access.system import CredentialSource
+from service.addresses import Address
+from service.cache import Answer, Cache, Failed, open_cache, read_drop, subscription
+from service.clock import Clock, SystemClock, boottime
+from service.errors import Unavailable
+from service.near_cache import REFRESH_SHARE, NearCache
+from service.settings import Settings
+from service.usage import UsageBuffer, keep_flushing
+from service.verdict import UNAVAILABLE, UNKNOWN, CredentialKind, Record, Verdict, judge
+
+PING_SECONDS = 0.25
+SILENCE_SECONDS_MAX = 1.0
+
+Find = Callable[[bytes], Awaitable[Record | None]]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record, or the knowledge that there is none, and until when that may be used."""
+
+    record: Record | None
+    deadline: float
+
+
+class Validator:
+    """Answers "may this secret be used now, from here, for this?".
+
+    One per process; safe for concurrent use on one event loop. Open it with
+    :func:`open_validator`, or bring the parts.
+
+    Args:
+        cache: The shared cache.
+        find: Reads the primary database; raises Unavailable where it cannot. It must answer, or
+            give up, well within the lease.
+        peppers: Keys by id; a secret is looked up under each.
+        clock: Decides expiry; leases have their own.
+        lease_seconds: L. The published bound is 2 L and a margin.
+        capacity: Records that the near-cache may hold.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        find: Find,
+        peppers: Mapping[int, bytes],
+        *,
+        clock: Clock,
+        lease_seconds: float,
+        capacity: int = 100_000,
+    ) -> None:
+        self._cache = cache
+        self._find = find
+        self._peppers = tuple(peppers.values())
+        self._clock = clock
+        self._lease = lease_seconds
+        self._flights: dict[bytes, asyncio.Task[Found]] = {}
+        self.near = NearCache(capacity)
+        self.usage = UsageBuffer()
+
+    async def check(
+        self,
+        secret: str,
+        *,
+        address: Address | None = None,
+        scope: str | None = None,
+        kind: CredentialKind = CredentialKind.API_TOKEN,
+    ) -> Verdict:
+        """Return whether a secret may be used now, from an address, for a scope. Never raises.
+
+        Args:
+            secret: As the client sent it; anything at all.
+            address: The client's; None fails tokens that are limited to addresses.
+            scope: ``noun:verb``; None asks for none.
+            kind: A secret of the other kind is UNKNOWN: a person's session opens no API.
+        """
+        try:
+            record = await self._record(secret)
+        except Unavailable:
+            return UNAVAILABLE
+        if record is None or record.kind is not kind:
+            return UNKNOWN
+        now = self._clock.now()
+        verdict = judge(record, now, address=address, scope=scope)
+        if verdict.is_valid:
+            self.usage.note(record, now, address)
+        return verdict
+
+    async def _record(self, secret: str) -> Record | None:
+        if not secret_format.is_well_formed(secret):
+            return None
+        for pepper in self._peppers:
+            digest = secret_format.digest_of(secret, pepper)
+            entry = self.near.find(digest)
+            if entry is None:
+                record = await self._fetch_once(digest)
+            else:
+                record = entry.record
+                if boottime() >= entry.refresh_at:
+                    self._refresh_ahead(digest)
+            if record is not None:
+                return record
+        return None
+
+    async def _fetch_once(self, digest: bytes) -> Record | None:
+        """Fetch a record, one flight per digest; a caller that goes away does not end it."""
+        found = await asyncio.shield(self._flight(digest, age_seconds_max=self._lease))
+        if boottime() >= found.deadline:
+            raise Unavailable  # this process stood still meanwhile; the answer has died
+        return found.record
+
+    def _refresh_ahead(self, digest: bytes) -> None:
+        """Fetch a younger answer beside this one, so that a busy record never waits."""
+        if digest not in self._flights:
+            self._flight(digest, age_seconds_max=self._lease * REFRESH_SHARE)
+
+    def _flight(self, digest: bytes, *, age_seconds_max: float) -> "asyncio.Task[Found]":
+        flight = self._flights.get(digest)
+        if flight is None:
+            flight = asyncio.create_task(self._fetch(digest, age_seconds_max))
+            self._flights[digest] = flight
+            flight.add_done_callback(lambda done: self._land(digest, done))
+        return flight
+
+    def _land(self, digest: bytes, flight: "asyncio.Task[Found]") -> None:
+        self._flights.pop(digest, None)
+        if not flight.cancelled():
+            flight.exception()  # looked at, should every caller have gone away
+
+    async def _fetch(self, digest: bytes, age_seconds_max: float) -> Found:
+        asked_at = boottime()
+        answer = await self._cache.look_up(digest, age_seconds_max=age_seconds_max)
+        record: Record | None
+        lease, overtaken = self._lease, False
+        if answer is not None and answer.payload is not None:
+            record = Record.decode(answer.payload)
+            lease -= answer.age_seconds
+        else:
+            if answer is None:
+                asked_at = boottime()
+            record = await self._find(digest)
+            if answer is not None and record is not None:
+                overtaken = await self._share(digest, answer, record)
+        if not overtaken:
+            self.near.store(digest, record, asked_at=asked_at, lease=lease)
+        return Found(record, asked_at + lease)
+
+    async def _share(self, digest: bytes, answer: Answer, record: Record) -> bool:
+        """Fill a live record into Redis; return whether a drop overtook the read."""
+        if record.suspended or record.has_ended(self._clock.now()):
+            return False
+        outcome = await self._cache.fill(digest, answer, record.chain, record.encode())
+        return outcome == "STALE"
+
+    async def listen(self, settings: Settings) -> None:
+        """Follow drops for ever; whenever in doubt, forget everything."""
+        while True:
+            try:
+                async with subscription(settings) as pubsub:
+                    self.near.clear()
+                    await self._follow(pubsub)
+            except Failed as failure:
+                log.warning("drops.unheard", reason=type(failure).__name__)
+            self.near.clear()
+            await asyncio.sleep(PING_SECONDS)
+
+    async def _follow(self, pubsub: PubSub) -> None:
+        heard_at = boottime()
+        subscribed = False
+        while boottime() - heard_at < SILENCE_SECONDS_MAX:
+            await pubsub.ping()
+            until = boottime() + PING_SECONDS
+            while (left := until - boottime()) > 0:
+                message = await pubsub.get_message(timeout=left)
+                if message is None:
+                    continue
+                heard_at = boottime()
+                if message["type"] == "subscribe":
+                    if subscribed:
+                        return  # redis-py reconnected by itself; what came between is lost
+                    subscribed = True
+                elif message["type"] == "message" and (drop := read_drop(message)):
+                    self.near.drop(drop)
+        raise TimeoutError("no PONG")
+
+
+@asynccontextmanager
+async def open_validator(
+    settings: Settings, *, clock: Clock | None = None
+) -> AsyncIterator[Validator]:
+    """Open a validator for this process; at the end hand on its last uses and close.
+
+    Example:
+        ``async with open_validator(read_settings()) as validator:``
+        ``    verdict = await validator.check(secret, scope="dns:write")``
+    """
+    clock = clock or SystemClock()
+    async with open_cache(settings) as cache, CredentialSource.open(settings) as source:
+        validator = Validator(
+            cache,
+            source.find,
+            settings.pepper_keys,
+            clock=clock,
+            lease_seconds=settings.lease_seconds,
+            capacity=settings.near_cache_entries,
+        )
+        tasks = [
+            asyncio.create_task(validator.listen(settings)),
+            asyncio.create_task(keep_flushing(validator.usage, cache.redis)),
+        ]
+        try:
+            yield validator
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
