@@ -1,0 +1,1 @@
+"""GraphQL: shapes and words only. A resolver makes one call into ``service``."""

@@ -1,0 +1,81 @@
+"""``POST /graphql``: one operation as JSON, nothing else."""
+
+import json
+from typing import Any
+
+from cross_web import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+
+from schema.context import Context
+from schema.root import build_schema
+from service.auth import authenticate
+from service.errors import Unavailable
+from service.settings import Settings
+
+
+class GraphQLEndpoint(GraphQL[Context, None]):
+    """Strawberry's endpoint without what is not wanted: GET, forms, uploads, batches, an IDE."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__(
+            build_schema(production=settings.environment == "production"),
+            graphql_ide=None,
+            allow_queries_via_get=False,
+            subscription_protocols=(),
+        )
+
+    async def run(self, request: Any, *_: Any, **__: Any) -> Any:
+        """Serve one request; other content types end here, which also closes CSRF by forms."""
+        if isinstance(request, Request):
+            if request.method != "POST":
+                raise HTTPException(405, "Use POST.")
+            content_type = request.headers.get("content-type", "").partition(";")[0]
+            if content_type.strip().lower() != "application/json":
+                raise HTTPException(415, "Send application/json.")
+        return await super().run(request)
+
+    async def get_context(
+        self, request: Request | WebSocket, response: Response | WebSocket
+    ) -> Context:
+        """Authenticate the request and build its world."""
+        if not isinstance(response, Response):
+            raise HTTPException(400, "Subscriptions are not served here.")
+        state = request.app.state
+        request_id = getattr(request.state, "request_id", None)
+        try:
+            caller = await authenticate(
+                request.scope, state.validator, self._settings, request_id=request_id
+            )
+        except Unavailable as unavailable:
+            raise HTTPException(unavailable.status, unavailable.message) from None
+        return Context(state.service, caller, request.scope, response, request_id)
+
+    def decode_json(self, data: str | bytes) -> object:
+        """Return one operation.
+
+        Raises:
+            HTTPException: 400, for anything that is not an object of the right shape.
+        """
+        try:
+            value = json.loads(data, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            raise HTTPException(400, "The body is not JSON.") from None
+        if not isinstance(value, dict):
+            raise HTTPException(400, "Send one operation as a JSON object.")
+        if not isinstance(value.get("query"), str):
+            raise HTTPException(400, "`query` must be a string.")
+        if not isinstance(value.get("variables", {}), dict | None):
+            raise HTTPException(400, "`variables` must be an object.")
+        if not isinstance(value.get("operationName"), str | None):
+            raise HTTPException(400, "`operationName` must be a string.")
+        if not isinstance(value.get("extensions", {}), dict | None):
+            raise HTTPException(400, "`extensions` must be an object.")
+        return value
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")

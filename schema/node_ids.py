@@ -1,0 +1,39 @@
+"""Global ids (Relay): opaque outside, a type and a UUID inside."""
+
+import base64
+import binascii
+from uuid import UUID
+
+from service.errors import NotFound
+
+TOKEN = "ApiToken"  # noqa: S105 - the name of a type
+ACCOUNT = "Account"
+
+
+def encode(type_name: str, identifier: UUID) -> str:
+    """Return the global id of an object."""
+    return base64.urlsafe_b64encode(f"{type_name}:{identifier}".encode()).decode().rstrip("=")
+
+
+def decode(type_name: str, text: str) -> UUID:
+    """Return the UUID of a global id of one type.
+
+    Raises:
+        NotFound: If it is another type's, or no global id at all: the same words as for an object
+            that does not exist.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)).decode()
+        told, _, identifier = raw.partition(":")
+        found = UUID(identifier) if told == type_name else None
+    except (ValueError, binascii.Error):
+        found = None
+    if found is None:
+        noun = "token" if type_name == TOKEN else "account"
+        raise NotFound(f"There is no such {noun}.")
+    return found
+
+
+def decode_optional(type_name: str, text: str | None) -> UUID | None:
+    """Return the UUID of a global id, or None for none."""
+    return None if text is None else decode(type_name, text)

@@ -1,0 +1,115 @@
+"""Query: the roots to read from."""
+
+from typing import Annotated
+
+import strawberry
+
+from schema import node_ids
+from schema.enums import TokenOrder
+from schema.inputs import ApiTokenFilter, ApiTokenOrder, OrderDirection
+from schema.types import Account, AccountConnection, ApiToken, ApiTokenConnection, Info, Viewer
+from service.errors import NotFound
+from service.paging import PageRequest
+
+First = Annotated[int, strawberry.argument(description="How many; 1–100.")]
+After = Annotated[
+    str | None, strawberry.argument(description="An `endCursor`; absent is from the beginning.")
+]
+
+
+@strawberry.type(description="What can be read.")
+class Query:
+    """The query root."""
+
+    @strawberry.field(description="Who is calling; null where nobody is signed in.")
+    async def viewer(self, info: Info) -> Viewer | None:
+        """Tell the caller."""
+        caller = info.context.caller
+        if caller is None:
+            return None
+        accounts = info.context.service.accounts
+        return Viewer(
+            account=Account.of(await accounts.get(caller, caller.account_id)),
+            email=await accounts.email_of(caller),
+            scopes=list(caller.scopes),
+        )
+
+    @strawberry.field(
+        description="A token within reach; null where there is none. Needs `tokens:read`."
+    )
+    async def token(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The token's id.")],  # noqa: A002 - GraphQL's word
+    ) -> ApiToken | None:
+        """Read one token."""
+        actor = info.context.actor
+        try:
+            token_id = node_ids.decode(node_ids.TOKEN, id)
+            return ApiToken.of(await info.context.service.tokens.get(actor, token_id))
+        except NotFound:
+            return None
+
+    @strawberry.field(
+        description="The tokens within reach: an account's own, a reseller's with those of its "
+        "sub-accounts, the operator's all. Newest first unless `orderBy` says otherwise. Needs "
+        "`tokens:read`."
+    )
+    async def tokens(
+        self,
+        info: Info,
+        first: First,
+        after: After = None,
+        filter: Annotated[  # noqa: A002 - the field's common word
+            ApiTokenFilter | None, strawberry.argument(description="Which of them.")
+        ] = None,
+        order_by: Annotated[
+            ApiTokenOrder | None, strawberry.argument(description="In which order.")
+        ] = None,
+    ) -> ApiTokenConnection:
+        """Read one page of tokens."""
+        order = order_by or ApiTokenOrder(field=TokenOrder.CREATED_AT)
+        page = await info.context.service.tokens.page(
+            info.context.actor,
+            PageRequest(first, after),
+            only=filter.to_filter() if filter else None,
+            order=order.field,
+            descending=order.direction is OrderDirection.DESC,
+        )
+        return ApiTokenConnection.of(page)
+
+    @strawberry.field(
+        description="An account within reach; null where there is none. Another than one's own "
+        "needs `accounts:read`."
+    )
+    async def account(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The account's id.")],  # noqa: A002 - GraphQL's word
+    ) -> Account | None:
+        """Read one account."""
+        actor = info.context.actor
+        try:
+            account_id = node_ids.decode(node_ids.ACCOUNT, id)
+            return Account.of(await info.context.service.accounts.get(actor, account_id))
+        except NotFound:
+            return None
+
+    @strawberry.field(
+        description="The accounts below the caller's, by name: a reseller's customers, for the "
+        "operator all. Needs `accounts:read`."
+    )
+    async def accounts(self, info: Info, first: First, after: After = None) -> AccountConnection:
+        """Read one page of accounts."""
+        page = await info.context.service.accounts.page(
+            info.context.actor, PageRequest(first, after)
+        )
+        return AccountConnection.of(page)
+
+    @strawberry.field(
+        description="The rights that tokens of the caller's account may be given, so that a form "
+        "need not know them."
+    )
+    async def available_scopes(self, info: Info) -> list[str]:
+        """List the catalogue as far as the caller may grant it."""
+        return list(await info.context.service.accounts.available_scopes(info.context.actor))

@@ -1,0 +1,126 @@
+"""Expected failures as data, and everything else masked.
+
+A mutation tells its refusals in ``userErrors``; a query, which has no payload to put them in, as a
+GraphQL error whose ``extensions.code`` is one of the same codes. What nobody foresaw is one
+sentence with the request's id, and its story is in the log alone.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from enum import Enum
+from typing import Any
+
+import strawberry
+import structlog
+from graphql import GraphQLError
+from strawberry.extensions import FieldExtension, SchemaExtension
+
+from service import errors
+from service.errors import ServiceError
+
+log = structlog.get_logger("tokenward.graphql")
+
+SURPRISE_CODE = "INTERNAL"
+INVALID_OPERATION_CODE = "INVALID_OPERATION"
+
+EXPECTED: tuple[type[ServiceError], ...] = tuple(
+    sorted(
+        (
+            member
+            for member in vars(errors).values()
+            if isinstance(member, type)
+            and issubclass(member, ServiceError)
+            and member is not ServiceError
+        ),
+        key=lambda kind: kind.code,
+    )
+)
+
+# Made of the error tree, so that no refusal can be missing from the schema.
+ErrorCode: Any = Enum("ErrorCode", {kind.code: kind.code for kind in EXPECTED})  # type: ignore[misc] # not a literal
+strawberry.enum(
+    ErrorCode,
+    description="\n".join(
+        ["Why something was refused; stable, to branch on.", ""]
+        + [f"- `{kind.code}`: {(kind.__doc__ or '').splitlines()[0]}" for kind in EXPECTED]
+    ),
+)
+
+
+@strawberry.type(description="One reason why a mutation changed nothing.")
+class UserError:
+    """A refusal, as the client sees it."""
+
+    code: ErrorCode = strawberry.field(description="What kind of refusal it is.")
+    message: str = strawberry.field(description="One sentence for a person.")
+    field: str | None = strawberry.field(
+        description="The input field it is about; null where it is about no single one."
+    )
+
+
+def user_errors_field() -> Any:
+    """Return the field that every payload has."""
+    return strawberry.field(
+        default_factory=list,
+        description="Why nothing was changed; empty when the mutation succeeded.",
+    )
+
+
+class TellsRefusals(FieldExtension):
+    """Turns a refusal by the domain into a payload that holds nothing but its reason."""
+
+    def __init__(self, payload: type[Any]) -> None:
+        self._payload = payload
+
+    async def resolve_async(
+        self,
+        next_: Callable[..., Awaitable[Any]],
+        source: Any,
+        info: strawberry.Info[Any, Any],
+        **arguments: Any,
+    ) -> Any:
+        """Resolve the mutation."""
+        try:
+            return await next_(source, info, **arguments)
+        except ServiceError as refused:
+            told = UserError(
+                code=ErrorCode[refused.code],
+                message=refused.message,
+                field=refused.field,
+            )
+            return self._payload(user_errors=[told])
+
+
+class MasksSurprises(SchemaExtension):
+    """Codes the errors that a client may see and masks the others."""
+
+    def on_operation(self) -> Iterator[None]:
+        """Rewrite the errors of a result before it leaves."""
+        yield
+        result = self.execution_context.result
+        if result is not None and getattr(result, "errors", None):
+            request_id = getattr(self.execution_context.context, "request_id", None)
+            result.errors = [told(error, request_id) for error in result.errors]  # type: ignore[union-attr] # checked above
+
+
+def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
+    """Return an error as a client may see it."""
+    cause = error.original_error
+    extensions: dict[str, Any]
+    if isinstance(cause, ServiceError):
+        message, extensions = cause.message, {"code": cause.code}
+        if cause.field is not None:
+            extensions["field"] = cause.field
+    elif cause is None or isinstance(cause, GraphQLError):
+        message, extensions = error.message, {"code": INVALID_OPERATION_CODE}
+    else:
+        log.error("graphql.surprise", path=error.path, exc_info=cause)
+        message = f"Something went wrong on our side. Tell support this id: {request_id}"
+        extensions = {"code": SURPRISE_CODE, "requestId": request_id}
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions=extensions,
+    )
