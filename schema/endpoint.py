@@ -1,11 +1,12 @@
 """``POST /graphql``: one operation as JSON, nothing else."""
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 from cross_web import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 
@@ -14,6 +15,12 @@ from schema.root import build_schema
 from service.auth import authenticate
 from service.errors import Unavailable
 from service.settings import Settings
+
+_CODES = {
+    HTTPStatus.METHOD_NOT_ALLOWED: "METHOD_NOT_ALLOWED",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "UNSUPPORTED_MEDIA_TYPE",
+    HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+}
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):
@@ -29,14 +36,17 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         )
 
     async def run(self, request: Any, *_: Any, **__: Any) -> Any:
-        """Serve one request; other content types end here, which also closes CSRF by forms."""
-        if isinstance(request, Request):
-            if request.method != "POST":
-                raise HTTPException(405, "Use POST.")
-            content_type = request.headers.get("content-type", "").partition(";")[0]
-            if content_type.strip().lower() != "application/json":
-                raise HTTPException(415, "Send application/json.")
-        return await super().run(request)
+        """Serve one request; one that is no operation is told so in GraphQL's own form."""
+        try:
+            _check_request(request)
+            return await super().run(request)
+        except HTTPException as refused:
+            code = _CODES.get(HTTPStatus(refused.status_code), "BAD_REQUEST")
+            error = {"message": refused.reason, "extensions": {"code": code}}
+            headers = (
+                {"Allow": "POST"} if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED else {}
+            )
+            return JSONResponse({"errors": [error]}, refused.status_code, headers)
 
     async def get_context(
         self, request: Request | WebSocket, response: Response | WebSocket
@@ -75,6 +85,16 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if not isinstance(value.get("extensions", {}), dict | None):
             raise HTTPException(400, "`extensions` must be an object.")
         return value
+
+
+def _check_request(request: Any) -> None:
+    """Refuse anything but POST of JSON, which also closes CSRF by forms."""
+    if isinstance(request, Request):
+        if request.method != "POST":
+            raise HTTPException(405, "Use POST.")
+        content_type = request.headers.get("content-type", "").partition(";")[0]
+        if content_type.strip().lower() != "application/json":
+            raise HTTPException(415, "Send application/json.")
 
 
 def _refuse_constant(name: str) -> object:

@@ -140,7 +140,7 @@ class Accounts:
         name = clean_name(name, characters_max=ACCOUNT_NAME_CHARACTERS_MAX)
         email = clean_email(email)
         password_hash = await self.passwords.hash(password)
-        if await system_has_operator():
+        if await system_has_operator():  # and two at once meet a unique index
             raise Forbidden("The platform has its operator already.")
         async with self.work.begin(EVERYTHING, None) as unit:
             account_id = new_id()

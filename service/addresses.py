@@ -24,6 +24,8 @@ def parse_address(text: str) -> Address | None:
         address = ip_address(text.strip())
     except ValueError:
         return None
+    if "%" in text:
+        return None  # a zone is free text, and means something on one link of one machine only
     if isinstance(address, IPv6Address):
         return address.ipv4_mapped or address
     return address
@@ -42,6 +44,8 @@ def clean_ranges(texts: Iterable[str], *, field: str = "allowedIpRanges") -> tup
     networks: set[Network] = set()
     for text in texts:
         try:
+            if "%" in text:
+                raise ValueError("a zone")
             networks.add(ip_network(text.strip()))
         except ValueError:
             raise InvalidInput(

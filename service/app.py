@@ -37,14 +37,12 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Edge:
     """
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with (
             open_service(settings, clock=clock) as service,
             open_validator(settings, clock=clock) as validator,
         ):
-            edge.validator = validator
-            app.state.service = service
-            app.state.validator = validator
+            edge.open(service, validator)
             relay = asyncio.create_task(service.relay.keep_relaying())
             yield
             relay.cancel()

@@ -83,7 +83,7 @@ def cookie_secret(headers: Headers, settings: Settings) -> str | None:
     except CookieError:
         return None
     morsel = cookies.get(session_cookie(settings))
-    return morsel.value if morsel else None
+    return morsel.value if morsel and secret_format.is_session(morsel.value) else None
 
 
 async def authenticate(

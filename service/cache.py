@@ -1,8 +1,8 @@
-"""Redis as the validators share it: the only place that spells its keys.
+"""Redis as the validators share it; records and cut-offs are spelled here alone.
 
 ``tk:<digest>``  one record: state, as-of, epoch, chain, payload, signature
 ``rv``           the epoch, and a cut-off per account
-``usage``        last uses on their way to the database (see service.usage)
+
 
 Safety never depends on anything here arriving, staying or being true (DESIGN: as-of leases). What
 comes back is believed only with a signature over all of it, so that write access to Redis alone
@@ -10,6 +10,7 @@ mints nothing.
 """
 
 import hmac
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,11 @@ from service.settings import Settings
 CALL_TIMEOUT_SECONDS = 0.15
 BREAK_SECONDS = 0.25
 CHANNEL = "rv"
+
+_SUBJECTS = {
+    "TOKEN": re.compile("[0-9a-f]{64}"),
+    "ACCOUNT": re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+}
 
 Failed = (RedisError, OSError, TimeoutError)
 """What a call of Redis may raise when Redis is not well; redis-py raises no one class."""
@@ -208,7 +214,8 @@ async def subscription(settings: Settings) -> AsyncIterator[PubSub]:
 def read_drop(message: dict[str, Any]) -> Drop | None:
     """Return the drop that a message of the subscription tells, or None where it tells none."""
     kind, _, subject = cast(bytes, message["data"]).decode(errors="replace").partition(" ")
-    return Drop(kind, subject) if kind in {"TOKEN", "ACCOUNT"} else None
+    known = _SUBJECTS.get(kind)
+    return Drop(kind, subject) if known is not None and known.fullmatch(subject) else None
 
 
 def _key(digest: bytes) -> str:

@@ -9,12 +9,14 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from service import scopes
 from service.access.actor import Actor
 from service.addresses import parse_address
 from service.auth import bearer_secret, client_address
+from service.composition import Service
 from service.settings import Settings
 from service.validator import Validator
 from service.verdict import Record, Status, Verdict
@@ -38,10 +40,16 @@ _DESCRIPTIONS = {
 class Edge:
     """Answers the two hot paths; everything else goes to the application behind it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: Starlette, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self.validator: Validator | None = None
+        self._validator: Validator | None = None
+
+    def open(self, service: Service, validator: Validator) -> None:
+        """Take what the lifespan has opened; requests are served from now on."""
+        self._validator = validator
+        self._app.state.service = service
+        self._app.state.validator = validator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -94,13 +102,14 @@ class Edge:
             await _respond(send, 403 if refused else 401, [challenge])
             return
         form = await _read_form(scope, receive)
-        if form is None or not form.get("token"):
+        wanted = form.get("scope") if form else None
+        if not form or not form.get("token") or not _are_scopes(wanted):
             await _respond_json(send, 400, {"error": "invalid_request"})
             return
         verdict = await self._open.check(
             form["token"],
             address=parse_address(form.get("client_address", "")),
-            scope=form.get("scope"),
+            scope=wanted,
         )
         if verdict.status is Status.UNAVAILABLE:
             await _respond(send, 503, [(b"retry-after", b"1")])
@@ -142,9 +151,9 @@ class Edge:
 
     @property
     def _open(self) -> Validator:
-        if self.validator is None:
+        if self._validator is None:
             raise RuntimeError("the lifespan has not opened the validator")
-        return self.validator
+        return self._validator
 
 
 def _identity(record: Record) -> list[Header]:
@@ -175,7 +184,12 @@ def _wanted_scope(query: bytes) -> str | None:
     wanted = " ".join(value for name, value in pairs if name == "scope").split()
     if not wanted or any(name != "scope" for name, _ in pairs):
         return None
-    return " ".join(wanted) if all(map(scopes.is_scope, wanted)) else None
+    joined = " ".join(wanted)
+    return joined if _are_scopes(joined) else None
+
+
+def _are_scopes(text: str | None) -> bool:
+    return text is None or all(map(scopes.is_scope, text.split() or [""]))
 
 
 async def _read_form(scope: Scope, receive: Receive) -> dict[str, str] | None:

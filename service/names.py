@@ -7,11 +7,17 @@ from service.errors import InvalidInput
 
 TOKEN_NAME_CHARACTERS_MAX = 50  # cPanel's rule
 ACCOUNT_NAME_CHARACTERS_MAX = 100
+CHARACTERS_BEFORE_NFC_FACTOR = 4
 EMAIL_CHARACTERS_MAX = 254  # RFC 5321 §4.5.3.1.3, less the angle brackets
 
 # Control, format (bidirectional overrides, zero-width joiners), surrogate, private and unassigned
 # characters, and separators other than the plain space: they forge lines, logs and look-alikes.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+# Letters, marks and symbols that print nothing; the variation selector of emoji (U+FE0F) may stay.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef]"
+)
 
 # Deliberately narrower than RFC 5322: no quoting, comments or lists, so that one address can never
 # be read as two.
@@ -27,12 +33,19 @@ def clean_name(text: str, *, characters_max: int, field: str = "name") -> str:
     Raises:
         InvalidInput: If it is empty, too long, or holds a character that does not print.
     """
+    # Normalising a flood of accents takes time that grows with its square.
+    if len(text) > CHARACTERS_BEFORE_NFC_FACTOR * characters_max:
+        raise InvalidInput(f"Use 1 to {characters_max} characters.", field=field)
     name = unicodedata.normalize("NFC", text.strip(" "))
     if not 1 <= len(name) <= characters_max:
         raise InvalidInput(f"Use 1 to {characters_max} characters.", field=field)
     for character in name:
         category = unicodedata.category(character)
-        if category in _REFUSED_CATEGORIES or (category == "Zs" and character != " "):
+        if (
+            category in _REFUSED_CATEGORIES
+            or (category == "Zs" and character != " ")
+            or _INVISIBLE.match(character)
+        ):
             raise InvalidInput("Use printable characters and plain spaces only.", field=field)
     # An encoded word (RFC 2047) turns into a header line in some mail software.
     if "=?" in name:
@@ -51,6 +64,9 @@ def clean_email(text: str, *, field: str = "email") -> str:
     Raises:
         InvalidInput: If it is not one plain ``local@domain``.
     """
+    # Before lower(): it turns some letters of other scripts into ASCII ones.
+    if not text.isascii() or len(text) > 2 * EMAIL_CHARACTERS_MAX:
+        raise InvalidInput("Write one plain e-mail address.", field=field)
     email = text.strip(" ").lower()
     if len(email) > EMAIL_CHARACTERS_MAX or not _EMAIL.fullmatch(email) or ".." in email:
         raise InvalidInput("Write one plain e-mail address.", field=field)

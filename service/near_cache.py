@@ -60,7 +60,8 @@ class NearCache:
             return
         entries = self._unknown if record is None else self._entries
         capacity = UNKNOWN_ENTRIES if record is None else self._capacity
-        entries.pop(digest, None)
+        self._entries.pop(digest, None)
+        self._unknown.pop(digest, None)
         while len(entries) >= capacity:
             del entries[next(iter(entries))]
         entries[digest] = Entry(record, asked_at + lease, asked_at + lease * REFRESH_SHARE)

@@ -37,7 +37,7 @@ class Cursor:
         try:
             raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
             told, key, identifier = json.loads(raw)
-            if told != order or not isinstance(key, str) or "\0" in key:
+            if told != order or not isinstance(key, str) or "\0" in key.encode().decode():
                 raise ValueError("of another list")
             return cls(order, key, UUID(identifier))
         except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):

@@ -1,5 +1,7 @@
 """Every setting, read once from ``TOKENWARD_*`` variables: its unit, its default and its reason."""
 
+import os
+import re
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, Self
@@ -9,10 +11,15 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsRefused
+from service.scopes import is_scope
 
 DEVELOPMENT_PEPPER = "1:development-only-pepper-never-for-production"
 
+_DEVELOPMENT_KEY = DEVELOPMENT_PEPPER.partition(":")[2].encode()
+
 PEPPER_BYTES_MIN = 32
+PEPPER_BYTES_MAX = 64  # BLAKE2b's longest key
+PEPPER_ID_MAX = 32_767  # a smallint
 THRESHOLD_DAYS_MAX = 365
 
 Network = IPv4Network | IPv6Network
@@ -41,7 +48,7 @@ class Settings(BaseSettings):
     database_owner_url: SecretStr = Field(
         SecretStr(""),
         description="The role that owns the tables; only `tokenward migrate` uses it. "
-        "Empty: the same as the application's, in development only.",
+        "Empty: the application's.",
     )
     database_pool_size: int = Field(
         10, ge=1, le=200, description="Connections that one process opens at the most."
@@ -147,7 +154,6 @@ class Settings(BaseSettings):
 
     @field_validator(
         "allowed_origins",
-        "trusted_proxies",
         "scope_catalogue",
         "notice_threshold_days",
         mode="before",
@@ -173,9 +179,10 @@ class Settings(BaseSettings):
     @field_validator("scope_catalogue")
     @classmethod
     def _known_shape(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one right")
         for scope in value:
-            noun, _, verb = scope.partition(":")
-            if not (noun.isidentifier() and verb.isidentifier() and scope == scope.lower()):
+            if not is_scope(scope) or "*" in scope:
                 raise ValueError(f"`{scope}` is not `noun:verb` in lower case")
         return tuple(sorted(set(value)))
 
@@ -183,9 +190,26 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        plain = value.isascii() and value.isprintable() and " " not in value
+        if not plain or parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("write an absolute address such as https://tokens.example.com")
-        return value.rstrip("/")
+        return parts.geturl().rstrip("/")
+
+    @field_validator("mail_from", "smtp_host", "bind_host")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not value or not value.isprintable():
+            raise ValueError("write one line of printable characters")
+        return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        texts = cls._split_commas(value)
+        try:
+            return tuple(ip_network(str(text)) for text in texts)  # type: ignore[attr-defined] # a failure is told below
+        except (ValueError, TypeError):
+            raise ValueError("name networks such as 10.0.0.0/8, comma-separated") from None
 
     @model_validator(mode="after")
     def _peppers_parse(self) -> Self:
@@ -196,7 +220,7 @@ class Settings(BaseSettings):
     def _safe_in_production(self) -> Self:
         if self.environment != "production":
             return self
-        if DEVELOPMENT_PEPPER in self.peppers.get_secret_value():
+        if _DEVELOPMENT_KEY in self.pepper_keys.values():
             raise ValueError(
                 "TOKENWARD_PEPPERS is still the development pepper: set it to `1:` followed by "
                 "the output of `openssl rand -hex 32`"
@@ -224,13 +248,13 @@ class Settings(BaseSettings):
         keys: dict[int, bytes] = {}
         for pair in self.peppers.get_secret_value().split(","):
             identifier, _, text = pair.strip().partition(":")
-            key = text.encode()
-            if not identifier.isascii() or not identifier.isdigit():
+            key = text.encode("ascii", "ignore")
+            if not re.fullmatch("[0-9]{1,5}", identifier):
                 raise ValueError("TOKENWARD_PEPPERS must be `id:secret` pairs with ids 1–32767")
-            if not 1 <= int(identifier) <= 32767 or int(identifier) in keys:  # noqa: PLR2004 - smallint
+            if not 1 <= int(identifier) <= PEPPER_ID_MAX or int(identifier) in keys:
                 raise ValueError("TOKENWARD_PEPPERS needs different ids between 1 and 32767")
-            if not PEPPER_BYTES_MIN <= len(key) <= 64:  # noqa: PLR2004 - BLAKE2b's longest key
-                raise ValueError("TOKENWARD_PEPPERS needs secrets of 32 to 64 bytes")
+            if not PEPPER_BYTES_MIN <= len(text) <= PEPPER_BYTES_MAX or not text.isascii():
+                raise ValueError("TOKENWARD_PEPPERS needs secrets of 32 to 64 ASCII characters")
             keys[int(identifier)] = key
         return keys
 
@@ -240,7 +264,7 @@ class Settings(BaseSettings):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, SecretStr):
-                value = _without_password(value.get_secret_value())
+                value = _told_secret(name, value.get_secret_value())
             elif isinstance(value, tuple):
                 value = ",".join(str(part) for part in value)
             shown[name] = "" if value is None else str(value)
@@ -283,20 +307,29 @@ def read_settings(**overrides: object) -> Settings:
     Raises:
         SettingsRefused: If one is missing or senseless; the text names it and says what to do.
     """
+    known = {f"TOKENWARD_{name.upper()}" for name in Settings.model_fields}
+    unknown = {name for name in os.environ if name.startswith("TOKENWARD_")} - known  # noqa: TID251 - the one reader
+    if unknown:
+        raise SettingsRefused(f"{min(unknown)} is no setting: a misspelt one would do nothing.")
     try:
         return Settings(**overrides)  # type: ignore[arg-type] # checked by pydantic at run time
     except ValidationError as refused:
         raise SettingsRefused(_sentences(refused)) from None  # the cause may hold a secret
 
 
-def _without_password(text: str) -> str:
-    """Return an address without its password; of any other secret only that there is one."""
-    parts = urlsplit(text)
-    if not parts.hostname:
-        return "(set)" if text else ""
+def _told_secret(name: str, text: str) -> str:
+    """Return where an address leads, without its password; of any other secret only that it is."""
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(set)"
+    if not name.endswith("_url") or not parts.hostname:
+        return "(set)"
     user = f"{parts.username or ''}:…@" if parts.password else ""
-    port = f":{parts.port}" if parts.port else ""
-    return parts._replace(netloc=f"{user}{parts.hostname}{port}").geturl()
+    return f"{parts.scheme}://{user}{parts.hostname}{port}{parts.path}"
 
 
 def _sentences(refused: ValidationError) -> str:

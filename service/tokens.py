@@ -1,12 +1,12 @@
 """Use cases of tokens: create, read, rename, update, suspend, resume, revoke."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from service import addresses, scopes
+from service import addresses, scopes, token_rules
 from service.access.accounts import Account, find_account
 from service.access.actor import Actor
 from service.access.door import open_door
@@ -21,6 +21,7 @@ from service.access.tokens import (
     insert_token,
     list_tokens,
     lock_token,
+    sweep_namesake,
 )
 from service.cache import Drop
 from service.clock import Clock, new_id
@@ -29,7 +30,6 @@ from service.errors import (
     InvalidInput,
     ScopeNotGrantable,
     TokenEnded,
-    WideningRefused,
 )
 from service.names import clean_token_name
 from service.paging import Page, PageRequest
@@ -43,7 +43,6 @@ WRITE = "tokens:write"
 
 SCOPES_MAX = 50
 SEARCH_CHARACTERS_MAX = 50
-EXPIRES_AT_MAX = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 class RevocationReason(StrEnum):
@@ -172,7 +171,12 @@ class Tokens:
             if not account.is_usable:
                 raise AccountInactive
             granted = self._clean_scopes(wanted.scopes, account, actor)
-            not_before, expires_at = self._clean_span(wanted, unit.now)
+            not_before, expires_at = token_rules.clean_span(
+                wanted.not_before,
+                wanted.expires_at,
+                now=unit.now,
+                lifetime_days_max=self.settings.max_lifetime_days,
+            )
             token_id = new_id()
             row: dict[str, Any] = {
                 "id": token_id,
@@ -206,6 +210,7 @@ class Tokens:
         name = clean_token_name(name)
         async with self.work.begin(actor.reach, actor) as unit:
             before = await lock_token(unit.door, token_id)
+            await sweep_namesake(unit.door, before.account_id, name, now=unit.now)
             token = await change_token(
                 unit.door,
                 token_id,
@@ -238,7 +243,7 @@ class Tokens:
             before = await lock_token(unit.door, token_id)
             if before.status(unit.now) in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
                 raise TokenEnded
-            columns = self._narrowings(before, changes, unit.now)
+            columns = _narrowings(before, changes, unit.now)
             if not columns:
                 raise InvalidInput("Name something to change.")
             token = await change_token(
@@ -315,76 +320,21 @@ class Tokens:
                 raise ScopeNotGrantable(field="scopes")
         return sorted(set(wanted))
 
-    def _clean_span(
-        self, wanted: NewToken, now: datetime
-    ) -> tuple[datetime | None, datetime | None]:
-        expires_at = clean_instant(wanted.expires_at, field="expiresAt")
-        not_before = clean_instant(wanted.not_before, field="notBefore")
-        days = self.settings.max_lifetime_days
-        if expires_at is None:
-            if days is not None:
-                raise InvalidInput(
-                    f"Name an expiry within {days} days: the platform asks for one.",
-                    field="expiresAt",
-                )
-        elif expires_at <= now:
-            raise InvalidInput("The expiry lies in the past.", field="expiresAt")
-        elif days is not None and expires_at > now + timedelta(days=days):
-            raise InvalidInput(f"The expiry may be {days} days away at most.", field="expiresAt")
-        if not_before is not None and expires_at is not None and not_before >= expires_at:
-            raise InvalidInput("It would expire before it begins.", field="notBefore")
-        return not_before, expires_at
 
-    @staticmethod
-    def _narrowings(token: Token, changes: TokenChanges, now: datetime) -> dict[str, Any]:
-        columns: dict[str, Any] = {}
-        if changes.scopes is not None:
-            columns["scopes"] = _narrower_scopes(token, changes.scopes)
-        if changes.allowed_ip_ranges is not None:
-            ranges = addresses.clean_ranges(changes.allowed_ip_ranges)
-            if not addresses.narrows(ranges, token.allowed_ip_ranges):
-                raise WideningRefused(field="allowedIpRanges")
-            columns["allowed_ip_ranges"] = list(ranges)
-        if (expires_at := clean_instant(changes.expires_at, field="expiresAt")) is not None:
-            columns["expires_at"] = _earlier_expiry(token, expires_at, now)
-        return columns
-
-
-def _narrower_scopes(token: Token, wanted: tuple[str, ...]) -> list[str]:
-    if not wanted:
-        raise InvalidInput("A token needs a scope. Revoke it instead.", field="scopes")
-    if not (all(map(scopes.is_scope, wanted)) and scopes.covers_all(token.scopes, wanted)):
-        raise WideningRefused(field="scopes")
-    return sorted(set(wanted))
-
-
-def _earlier_expiry(token: Token, wanted: datetime, now: datetime) -> datetime:
-    if wanted <= now:
-        raise InvalidInput("The expiry lies in the past.", field="expiresAt")
-    if token.expires_at is not None and wanted > token.expires_at:
-        raise WideningRefused(field="expiresAt")
-    if token.not_before is not None and wanted <= token.not_before:
-        raise InvalidInput("It would expire before it begins.", field="expiresAt")
-    return wanted
-
-
-def clean_instant(instant: datetime | None, *, field: str) -> datetime | None:
-    """Return an instant in UTC.
-
-    Raises:
-        InvalidInput: If it has no time zone or lies beyond the year 9999.
-    """
-    if instant is None:
-        return None
-    try:
-        if instant.tzinfo is None:
-            raise InvalidInput("Name the time zone, as in 2030-01-31T12:00:00Z.", field=field)
-        instant = instant.astimezone(UTC)
-    except OverflowError:
-        raise InvalidInput("The instant is out of range.", field=field) from None
-    if instant > EXPIRES_AT_MAX:
-        raise InvalidInput("The instant is out of range.", field=field)
-    return instant
+def _narrowings(token: Token, changes: TokenChanges, now: datetime) -> dict[str, Any]:
+    """Return the columns that a narrowing sets."""
+    columns: dict[str, Any] = {}
+    if changes.scopes is not None:
+        columns["scopes"] = token_rules.narrower_scopes(token.scopes, changes.scopes)
+    if changes.allowed_ip_ranges is not None:
+        columns["allowed_ip_ranges"] = token_rules.narrower_ranges(
+            token.allowed_ip_ranges, changes.allowed_ip_ranges
+        )
+    if changes.expires_at is not None:
+        columns["expires_at"] = token_rules.earlier_expiry(
+            changes.expires_at, not_before=token.not_before, previous=token.expires_at, now=now
+        )
+    return columns
 
 
 def _check_search(text: str) -> None:

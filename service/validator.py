@@ -149,12 +149,13 @@ class Validator:
         answer = await self._cache.look_up(digest, age_seconds_max=age_seconds_max)
         record: Record | None
         lease, overtaken = self._lease, False
-        if answer is not None and answer.payload is not None:
-            record = Record.decode(answer.payload)
+        shared = _decode(answer)
+        if answer is not None and shared is not None:
+            record = shared
             lease -= answer.age_seconds
         else:
-            if answer is None:
-                asked_at = boottime()
+            if answer is None or answer.payload is not None:
+                answer, asked_at = None, boottime()
             record = await self._find(digest)
             if answer is not None and record is not None:
                 overtaken = await self._share(digest, answer, record)
@@ -178,6 +179,8 @@ class Validator:
                     await self._follow(pubsub)
             except Failed as failure:
                 log.warning("drops.unheard", reason=type(failure).__name__)
+            except Exception:  # drops must be heard again, whatever nobody foresaw
+                log.exception("drops.unheard")
             self.near.clear()
             await asyncio.sleep(PING_SECONDS)
 
@@ -199,6 +202,16 @@ class Validator:
                 elif message["type"] == "message" and (drop := read_drop(message)):
                     self.near.drop(drop)
         raise TimeoutError("no PONG")
+
+
+def _decode(answer: Answer | None) -> Record | None:
+    """Return the record of an answer; what another version has written is a miss."""
+    if answer is None or answer.payload is None:
+        return None
+    try:
+        return Record.decode(answer.payload)
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 @asynccontextmanager

@@ -1,0 +1,109 @@
+"""Which spans, scopes and ranges a token may have, and what narrows them. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from service import addresses, scopes
+from service.errors import InvalidInput, WideningRefused
+
+INSTANT_MAX = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+def clean_instant(instant: datetime, *, field: str) -> datetime:
+    """Return an instant in UTC.
+
+    Raises:
+        InvalidInput: If it has no time zone or lies beyond the year 9999.
+    """
+    if instant.tzinfo is None:
+        raise InvalidInput("Name the time zone, as in 2030-01-31T12:00:00Z.", field=field)
+    try:
+        instant = instant.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput("The instant is out of range.", field=field) from None
+    if instant > INSTANT_MAX:
+        raise InvalidInput("The instant is out of range.", field=field)
+    return instant
+
+
+def clean_span(
+    not_before: datetime | None,
+    expires_at: datetime | None,
+    *,
+    now: datetime,
+    lifetime_days_max: int | None,
+) -> tuple[datetime | None, datetime | None]:
+    """Return when a new token begins and ends, in UTC.
+
+    Raises:
+        InvalidInput: If it would end in the past, before it begins, or later than the platform
+            allows; a platform with a longest lifetime allows none without an end.
+    """
+    if not_before is not None:
+        not_before = clean_instant(not_before, field="notBefore")
+    if expires_at is None:
+        if lifetime_days_max is not None:
+            raise InvalidInput(
+                f"Name an expiry within {lifetime_days_max} days: the platform asks for one.",
+                field="expiresAt",
+            )
+        return not_before, None
+    expires_at = clean_instant(expires_at, field="expiresAt")
+    _check_future(expires_at, now)
+    if lifetime_days_max is not None and expires_at - now > timedelta(days=lifetime_days_max):
+        raise InvalidInput(
+            f"The expiry may be {lifetime_days_max} days away at most.", field="expiresAt"
+        )
+    if not_before is not None and not_before >= expires_at:
+        raise InvalidInput("It would expire before it begins.", field="notBefore")
+    return not_before, expires_at
+
+
+def narrower_scopes(previous: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return scopes that give nothing which the previous ones did not.
+
+    Raises:
+        WideningRefused: If they would.
+        InvalidInput: If there are none.
+    """
+    if not wanted:
+        raise InvalidInput("A token needs a scope. Revoke it instead.", field="scopes")
+    if not (all(map(scopes.is_scope, wanted)) and scopes.covers_all(previous, wanted)):
+        raise WideningRefused(field="scopes")
+    return sorted(set(wanted))
+
+
+def narrower_ranges(previous: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return ranges that allow no address which the previous ones did not.
+
+    Raises:
+        WideningRefused: If they would.
+        InvalidInput: If one is no range.
+    """
+    ranges = addresses.clean_ranges(wanted)
+    if not addresses.narrows(ranges, previous):
+        raise WideningRefused(field="allowedIpRanges")
+    return list(ranges)
+
+
+def earlier_expiry(
+    wanted: datetime, *, not_before: datetime | None, previous: datetime | None, now: datetime
+) -> datetime:
+    """Return an expiry that is no later than the previous one, in UTC.
+
+    Raises:
+        WideningRefused: If it is later.
+        InvalidInput: If it lies in the past or before the token begins.
+    """
+    wanted = clean_instant(wanted, field="expiresAt")
+    _check_future(wanted, now)
+    if previous is not None and wanted > previous:
+        raise WideningRefused(field="expiresAt")
+    if not_before is not None and wanted <= not_before:
+        raise InvalidInput("It would expire before it begins.", field="expiresAt")
+    return wanted
+
+
+def _check_future(expires_at: datetime, now: datetime) -> None:
+    if expires_at <= now:
+        raise InvalidInput("The expiry lies in the past.", field="expiresAt")

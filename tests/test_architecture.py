@@ -1,0 +1,169 @@
+"""Rules for every file that no linter knows. Each rule is also shown to fire."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("service", "schema", "workers")
+TABLES = "account|member|api_token|secret|notice|audit_event|outbox_event"
+TENANT_SQL = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE|TABLE)\s+({TABLES})\b")
+
+# The queries that no actor asks. One more is a decision, made here.
+SYSTEM_QUERIES = {
+    "system_advance_outbox",
+    "system_claim_outbox",
+    "system_find_member",
+    "system_forget_outbox",
+    "system_has_operator",
+    "system_outbox_lag",
+    "system_record_uses",
+    "system_sweep",
+    "system_update_password_hash",
+}
+NOTICE_QUERIES_PREFIX = "system_"
+
+# Who may begin a transaction that sees every tenant, outside service/access.
+SEES_EVERYTHING = {"service/accounts.py", "service/outbox.py", "service/sessions.py"}
+
+LINES_MAX = 400
+FUNCTION_LINES_MAX = 45
+DRAWERS = {"utils", "helpers", "common", "base", "manager", "misc"}
+
+
+def source_files(*packages: str) -> list[Path]:
+    return [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def strings_of(tree: ast.AST) -> Iterator[str]:
+    documentation = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in documentation:
+                yield node.value
+
+
+def goes_round_the_door(source: str) -> bool:
+    """Return whether code names a tenant table in SQL, or reaches for the models themselves."""
+    tree = ast.parse(source)
+    if any(TENANT_SQL.search(text) for text in strings_of(tree)):
+        return True
+    imported = {
+        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+    }
+    return "service.models" in imported
+
+
+def calls_bare_save(source: str) -> bool:
+    """Return whether code calls ``.save()``, which writes every column and un-revokes."""
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "save"
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+def long_functions(source: str) -> list[str]:
+    """Return the functions of more lines than are read at a glance."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= FUNCTION_LINES_MAX
+    ]
+
+
+def test_tenant_rows_are_reached_through_the_door_alone() -> None:
+    outside = [
+        path
+        for path in source_files(*PACKAGES)
+        if not name_of(path).startswith(("service/access/", "service/migrations/"))
+    ]
+
+    around = [name_of(path) for path in outside if goes_round_the_door(path.read_text())]
+
+    assert around == []
+
+
+@pytest.mark.parametrize(
+    "bypass",
+    [
+        'await query("SELECT * FROM api_token")',
+        'sql = f"UPDATE api_token SET name = {name}"',
+        "from service.models import ApiToken",
+    ],
+)
+def test_a_way_round_the_door_is_seen(bypass: str) -> None:
+    assert goes_round_the_door(bypass)
+
+
+def test_a_docstring_about_a_table_is_no_way_round() -> None:
+    assert not goes_round_the_door('"""Rows come FROM api_token."""')
+
+
+def test_queries_across_tenants_are_the_listed_ones() -> None:
+    tree = ast.parse((ROOT / "service/access/system.py").read_text())
+    defined = {
+        node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+    assert {name for name in defined if not name.startswith("_")} == SYSTEM_QUERIES
+
+
+def test_only_listed_modules_open_a_door_to_everything() -> None:
+    users = {
+        name_of(path)
+        for path in source_files(*PACKAGES)
+        if "EVERYTHING" in path.read_text()
+        and "from service.access.actor import EVERYTHING" in path.read_text()
+        and not name_of(path).startswith("service/access/")
+    }
+
+    assert users == SEES_EVERYTHING
+
+
+def test_nobody_writes_every_column_of_a_row() -> None:
+    assert [name_of(p) for p in source_files(*PACKAGES) if calls_bare_save(p.read_text())] == []
+
+
+def test_a_bare_save_is_seen() -> None:
+    assert calls_bare_save("await token.save()")
+
+
+def test_a_file_can_be_read_in_one_sitting() -> None:
+    files = source_files(*PACKAGES, "tests")
+
+    long = {name_of(path): len(path.read_text().splitlines()) for path in files}
+
+    assert {name: lines for name, lines in long.items() if lines > LINES_MAX} == {}
+
+
+def test_a_function_can_be_read_at_a_glance() -> None:
+    long = {name_of(path): long_functions(path.read_text()) for path in source_files(*PACKAGES)}
+
+    assert {name: functions for name, functions in long.items() if functions} == {}
+
+
+def test_a_long_function_is_seen() -> None:
+    assert long_functions("def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX) == ["f"]
+
+
+def test_no_module_is_a_drawer() -> None:
+    names = {part for path in source_files(*PACKAGES) for part in path.with_suffix("").parts}
+
+    assert names & DRAWERS == set()
