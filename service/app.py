@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib import resources
 
 import structlog
 from starlette.applications import Starlette
@@ -11,8 +12,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schema.endpoint import GraphQLEndpoint
@@ -52,6 +54,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Edge:
     app = Starlette(
         routes=[
             Route("/", _home),
+            Mount("/home", StaticFiles(packages=[("service", "home")])),
+            Route("/schema.graphql", _schema),
             Route("/healthz", _healthz),
             Route("/readyz", _readyz),
             Route("/graphql", GraphQLEndpoint(settings), methods=["GET", "POST"]),
@@ -116,10 +120,21 @@ class RequestContext:
             )
 
 
+_HOME = resources.files("service").joinpath("home/index.html").read_text(encoding="utf-8")
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+
 async def _home(_: Request) -> Response:
-    return PlainTextResponse(
-        "Tokenward. GraphQL: POST /graphql. Validators: /validate, /introspect.\n"
-    )
+    return HTMLResponse(_HOME, headers=_PAGE_HEADERS)
+
+
+async def _schema(_: Request) -> Response:
+    text = resources.files("schema").joinpath("schema.graphql").read_text(encoding="utf-8")
+    return PlainTextResponse(text)
 
 
 async def _healthz(_: Request) -> Response:

@@ -1,0 +1,92 @@
+"""What the documents say is true: settings, error codes, commands, and the tests they point to."""
+
+import re
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from schema.results import EXPECTED
+from service.settings import DEVELOPMENT_PEPPER, Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "DECISIONS.md", "deploy/README.md"]
+
+
+def settings_table() -> str:
+    """Return the README's table of settings; ``python tests/test_docs.py`` prints it."""
+    lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        value = field.default
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if value == DEVELOPMENT_PEPPER:
+            value = "(for development)"
+        if isinstance(value, tuple):
+            value = ",".join(str(part) for part in value)
+        shown = "" if value in (None, "") else f"`{value}`"
+        lines.append(f"| `TOKENWARD_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(lines)
+
+
+def error_table() -> str:
+    """Return the README's table of error codes."""
+    lines = ["| code | when |", "| --- | --- |"]
+    lines += [
+        f"| `{kind.code}` | {(kind.__doc__ or '').splitlines()[0]} |"
+        for kind in EXPECTED
+    ]
+    return "\n".join(lines)
+
+
+def test_the_readme_lists_every_setting_as_it_is() -> None:
+    assert settings_table() in README
+
+
+def test_the_readme_lists_every_error_code_as_it_is() -> None:
+    assert error_table() in README
+
+
+def test_every_test_that_a_document_points_to_exists() -> None:
+    named = {
+        (document, path)
+        for document in DOCUMENTS
+        for path in re.findall(r"`((?:tests|service|schema|workers|deploy)/[\w./-]+)`", (ROOT / document).read_text())
+    }
+
+    assert named
+    assert {(document, path) for document, path in named if not (ROOT / path).exists()} == set()
+
+
+def test_every_promise_of_the_readme_names_a_test_that_exists() -> None:
+    promises = README.partition("## What is promised")[2].partition("\n## ")[0]
+    rows = [line for line in promises.splitlines() if line.startswith("| ") and "---" not in line][1:]
+
+    missing = []
+    for row in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert tests, row
+        missing += [
+            f"{path}::{name}"
+            for path, name in tests
+            if f"def {name}(" not in (ROOT / path).read_text()
+        ]
+
+    assert rows
+    assert missing == []
+
+
+def test_every_make_target_that_a_document_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = {
+        target
+        for document in DOCUMENTS
+        for target in re.findall(r"`make ([a-z-]+)", (ROOT / document).read_text())
+    }
+
+    assert named
+    assert {target for target in named if not re.search(rf"^{target}:", makefile, re.M)} == set()
+
+
+if __name__ == "__main__":
+    print(error_table(), settings_table(), sep="\n\n")  # noqa: T201 - that is its purpose
