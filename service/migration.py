@@ -9,6 +9,7 @@ from service.settings import Settings
 
 ADVISORY_LOCK = 0x746F6B656E  # "token"; two migrations at once would both create the history table
 
+FUNCTIONS = "credential_by_digest(bytea), reseller_caps(uuid)"
 TABLES = ("account", "member", "api_token", "secret", "notice", "audit_event", "outbox_event")
 
 
@@ -63,12 +64,11 @@ async def grant(connection: asyncpg.Connection, role: str) -> None:
             await connection.execute(f"GRANT UPDATE ON {table} TO {quoted}")
     if "outbox_event" in existing:
         await connection.execute(f"GRANT DELETE ON outbox_event TO {quoted}")
+        await connection.execute(f"GRANT EXECUTE ON FUNCTION {FUNCTIONS} TO {quoted}")
 
 
 async def bypasses_row_security(connection: asyncpg.Connection) -> bool:
-    """Return whether the role of a connection walks past row-level security."""
-    return bool(
-        await connection.fetchval(
-            "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
-        )
-    )
+    """Return whether a connection's role walks past row-level security: a superuser, the tables'
+    owner or one of its members, or a role with BYPASSRLS.
+    """
+    return not await connection.fetchval("SELECT row_security_active('api_token')")

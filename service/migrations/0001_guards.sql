@@ -7,7 +7,7 @@ ALTER TABLE account
     ADD CONSTRAINT account_level_ck CHECK (
         CASE kind
             WHEN 'OPERATOR' THEN reseller_id IS NULL
-            WHEN 'RESELLER' THEN reseller_id = id
+            WHEN 'RESELLER' THEN reseller_id IS NOT DISTINCT FROM id
             ELSE reseller_id IS DISTINCT FROM id
         END
     );
@@ -112,7 +112,8 @@ CREATE TRIGGER audit_event_guard BEFORE UPDATE OR DELETE ON audit_event
 
 -- The second wall: row-level security -------------------------------------------------------
 -- The reach is a transaction-local setting that service.access makes of the actor. Without one,
--- nothing is within reach. FORCE, because an owner would otherwise walk past its own wall.
+-- nothing is within reach. The service's role is never the owner, who walks past this wall; a
+-- production start as any role that does is refused.
 
 CREATE FUNCTION tokenward_reaches(row_account uuid, row_reseller uuid) RETURNS boolean
 LANGUAGE sql STABLE AS $$
@@ -124,13 +125,13 @@ LANGUAGE sql STABLE AS $$
     END
 $$;
 
-ALTER TABLE account ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE member ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE api_token ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE secret ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE notice ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE audit_event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
-ALTER TABLE outbox_event ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE account ENABLE ROW LEVEL SECURITY;
+ALTER TABLE member ENABLE ROW LEVEL SECURITY;
+ALTER TABLE api_token ENABLE ROW LEVEL SECURITY;
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+ALTER TABLE notice ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE outbox_event ENABLE ROW LEVEL SECURITY;
 CREATE POLICY reach ON account USING (tokenward_reaches(id, reseller_id));
 CREATE POLICY reach ON member USING (tokenward_reaches(account_id, reseller_id));
 CREATE POLICY reach ON api_token USING (tokenward_reaches(account_id, reseller_id));
@@ -142,10 +143,11 @@ CREATE POLICY reach ON outbox_event USING (tokenward_reaches(account_id, reselle
 -- What a customer's own reseller caps, though the reseller's row is beyond the customer's reach.
 
 CREATE FUNCTION reseller_caps(of_account uuid) RETURNS TABLE (grantable_scopes text[], usable boolean)
-LANGUAGE sql STABLE SET tokenward.reach = 'all' AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT r.grantable_scopes, r.suspended_at IS NULL AND r.closed_at IS NULL
     FROM account a JOIN account r ON r.id = a.reseller_id AND r.id <> a.id WHERE a.id = of_account
 $$;
+REVOKE EXECUTE ON FUNCTION reseller_caps(uuid) FROM PUBLIC;
 
 -- The validators' one question, in one round trip -------------------------------------------
 -- It alone reads across tenants for a caller without a reach, and only by a digest, which nobody
@@ -157,7 +159,7 @@ CREATE FUNCTION credential_by_digest(wanted bytea) RETURNS TABLE (
     allowed_ip_ranges text[], created_at timestamptz, not_before timestamptz,
     expires_at timestamptz, retires_at timestamptz, revoked boolean, suspended boolean
 )
-LANGUAGE sql STABLE SET tokenward.reach = 'all' AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     SELECT t.id, s.id, t.kind, t.account_id, a.kind, a.reseller_id,
         t.member_id, t.scopes, a.grantable_scopes, r.grantable_scopes,
         t.allowed_ip_ranges, t.created_at, t.not_before,
@@ -171,3 +173,4 @@ LANGUAGE sql STABLE SET tokenward.reach = 'all' AS $$
     LEFT JOIN member m ON m.id = t.member_id AND t.kind = 'SESSION'
     WHERE s.digest = wanted
 $$;
+REVOKE EXECUTE ON FUNCTION credential_by_digest(bytea) FROM PUBLIC;
