@@ -71,7 +71,14 @@ class Accounts:
             return await find_account(door, account_id)
 
     async def get_many(self, actor: Actor, account_ids: list[UUID]) -> list[Account | None]:
-        """Return some accounts in order, None for each beyond reach, in one query."""
+        """Return some accounts in order, None for each beyond reach, in one query.
+
+        Raises:
+            InsufficientScope: If another than the actor's own is among them, without
+                ``accounts:read``.
+        """
+        if any(account_id != actor.account_id for account_id in account_ids):
+            actor.require(READ)
         async with open_door(actor.reach) as door:
             found = await find_accounts(door, account_ids)
         return [found.get(account_id) for account_id in account_ids]

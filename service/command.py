@@ -4,16 +4,21 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from service import preflight
 from service.errors import ServiceError, SettingsRefused
 from service.logs import configure_logs
 from service.settings import Settings, read_settings
 
 LOCAL_DIRECTORY = Path(".local")
 GRACE_SECONDS = 8
+
+Result = TypeVar("Result")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,8 +44,11 @@ def web() -> None:
     import uvicorn  # noqa: PLC0415 - half a second that the other commands need not pay
 
     from service.app import create_app  # noqa: PLC0415 - as above
+    from service.composition import check_database  # noqa: PLC0415 - as above
 
-    settings = _settings()
+    settings = _settings("database_url", "redis_url")
+    _run(check_database(settings))
+    preflight.check_port(settings.bind_host, settings.bind_port)
     uvicorn.run(
         create_app(settings),
         host=settings.bind_host,
@@ -58,7 +66,10 @@ def web() -> None:
 @click.option("--concurrency", default=4, show_default=True, help="Tasks at a time.")
 def worker(concurrency: int) -> None:
     """Run the background tasks."""
-    _settings()
+    from service.composition import check_database  # noqa: PLC0415 - as in web
+
+    settings = _settings("database_url", "redis_url")
+    _run(check_database(settings))
     _become_celery(
         "worker",
         "--pool=threads",
@@ -78,7 +89,7 @@ def worker(concurrency: int) -> None:
 )
 def beat(schedule: str) -> None:
     """Tell the workers when to run. One is enough; two do no harm."""
-    _settings()
+    _settings("redis_url")
     Path(schedule).parent.mkdir(parents=True, exist_ok=True)
     _become_celery("beat", f"--schedule={schedule}", "--pidfile=")
 
@@ -89,8 +100,10 @@ def migrate(target: str | None) -> None:
     """Bring the database to this version's schema and grant the application its rights."""
     from service.migration import migrate as run_migration  # noqa: PLC0415 - as in web
 
-    settings = _settings()
-    asyncio.run(run_migration(settings, target=target))
+    settings = _settings("database_url")
+    if settings.environment == "production":
+        preflight.require(settings, "database_owner_url")
+    _run(run_migration(settings, target=target))
     click.echo("The database is at this version's schema.")
 
 
@@ -102,56 +115,76 @@ def create_operator(name: str, email: str, password: str) -> None:
     """Create the platform's operator, the first account of all."""
     from service.composition import open_service  # noqa: PLC0415 - as in web
 
+    settings = _settings("database_url", "redis_url")
+
     async def create() -> None:
-        async with open_service(_settings()) as service:
+        async with open_service(settings) as service:
             await service.accounts.create_operator(name, email, password)
 
-    try:
-        asyncio.run(create())
-    except ServiceError as refused:
-        raise click.ClickException(refused.message) from None
+    _run(create())
     click.echo(f"{email} may sign in now.")
 
 
 @tokenward.command()
 def check() -> None:
     """Print the configuration in force, without secrets, and refuse a senseless one."""
-    for name, value in _settings().told().items():
+    for name, value in read_settings().told().items():
         click.echo(f"TOKENWARD_{name.upper()}={value}")
 
 
 @tokenward.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the sign-ins as JSON.")
-def demo(*, as_json: bool) -> None:
+@click.option("--migrate", "migrated", is_flag=True, help="Run `tokenward migrate` before.")
+def demo(*, as_json: bool, migrated: bool) -> None:
     """Fill an empty database with a platform to try things on; never in production."""
     from service.composition import open_service  # noqa: PLC0415 - as in web
     from service.local.demo import seed  # noqa: PLC0415 - as in web
+    from service.migration import migrate as run_migration  # noqa: PLC0415 - as in web
 
-    settings = _settings()
+    settings = _settings("database_url", "redis_url")
     if settings.environment == "production":
         raise click.ClickException("The demo has well-known passwords: not in production.")
 
     async def fill() -> dict[str, object]:
+        if migrated:
+            await run_migration(settings)
         async with open_service(settings) as service:
             return await seed(service)
 
-    seeded = asyncio.run(fill())
+    seeded = _run(fill())
     click.echo(json.dumps(seeded) if as_json else json.dumps(seeded, indent=2))
 
 
 def main() -> None:
-    """Run the command line; a refused setting is a sentence, not a traceback."""
+    """Run the command line; what is in the way is a sentence, not a traceback."""
     try:
-        tokenward.main(standalone_mode=True)
+        tokenward.main(prog_name="tokenward")
     except SettingsRefused as refused:
         click.echo(str(refused), err=True)
         sys.exit(2)
 
 
-def _settings() -> Settings:
+def _settings(*servers: str) -> Settings:
+    """Read the settings of this process, which needs these servers to be named."""
     settings = read_settings()
     configure_logs(settings)
+    preflight.require(settings, *servers)
     return settings
+
+
+def _run(action: Coroutine[Any, Any, Result]) -> Result:
+    """Run an action on the database; what is refused there is a sentence, not a traceback."""
+    import asyncpg  # noqa: PLC0415 - as in web
+    from tortoise.exceptions import BaseORMException  # noqa: PLC0415 - as in web
+
+    refusals = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, BaseORMException)
+    try:
+        return asyncio.run(action)
+    except ServiceError as refused:
+        raise click.ClickException(refused.message) from None
+    except refusals as refused:
+        reason = str(refused) or type(refused).__name__  # a TimeoutError says nothing
+        raise click.ClickException(f"The database cannot be used: {reason}") from None
 
 
 def _become_celery(*arguments: str) -> None:

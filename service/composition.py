@@ -4,10 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import asyncpg
+
 from service.accounts import Accounts
 from service.cache import Cache, open_cache
 from service.clock import Clock, SystemClock
 from service.database import connected
+from service.errors import SettingsRefused
+from service.migration import bypasses_row_security
 from service.notices import Notices
 from service.outbox import Relay
 from service.passwords import Passwords
@@ -15,6 +19,8 @@ from service.sessions import Sessions, Throttle
 from service.settings import Settings
 from service.tokens import Tokens
 from service.work import Work
+
+CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,31 @@ def compose(
 
 @asynccontextmanager
 async def open_service(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Service]:
-    """Open this process's connections and put the use cases over them; close them at the end."""
+    """Open this process's connections and put the use cases over them; close them at the end.
+
+    Raises:
+        SettingsRefused: In production, if row-level security does not bind the database's role.
+    """
+    if settings.environment == "production":
+        await check_database(settings)
     async with connected(settings), open_cache(settings) as cache:
         yield compose(settings, cache, clock or SystemClock())
+
+
+async def check_database(settings: Settings) -> None:
+    """Sign in to the database once, and in production make sure that the second wall holds.
+
+    Raises:
+        SettingsRefused: If row-level security does not bind the role.
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError: If the database does not let us in.
+    """
+    url = settings.database_url.get_secret_value()
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    try:
+        if settings.environment == "production" and await bypasses_row_security(connection):
+            raise SettingsRefused(
+                "TOKENWARD_DATABASE_URL names a role that walks past row-level security, the wall "
+                "between tenants: name one without SUPERUSER and BYPASSRLS"
+            )
+    finally:
+        await connection.close()

@@ -92,7 +92,15 @@ class Edge:
         if scope["method"] != "POST":
             await _respond(send, 405, [(b"allow", b"POST")])
             return
-        caller = await self._caller(scope)
+        secret = bearer_secret(scope["headers"])
+        if secret is None:
+            await _respond(send, 401, [_challenge(None)])
+            return
+        caller = await self._open.check(
+            secret,
+            address=client_address(scope, self._settings.trusted_proxies),
+            scope=INTROSPECT_SCOPE,
+        )
         if caller.status is Status.UNAVAILABLE:
             await _respond(send, 503, [(b"retry-after", b"1")])
             return
@@ -115,16 +123,6 @@ class Edge:
             await _respond(send, 503, [(b"retry-after", b"1")])
             return
         await _respond_json(send, 200, self._introspection(verdict, Actor.of(caller.record)))
-
-    async def _caller(self, scope: Scope) -> Verdict:
-        secret = bearer_secret(scope["headers"])
-        if secret is None:
-            return Verdict(Status.UNKNOWN)
-        return await self._open.check(
-            secret,
-            address=client_address(scope, self._settings.trusted_proxies),
-            scope=INTROSPECT_SCOPE,
-        )
 
     def _introspection(self, verdict: Verdict, caller: Actor) -> dict[str, Any]:
         record = verdict.record

@@ -3,14 +3,17 @@
 import logging
 import re
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 import structlog
 
 from service.secret_format import SCANNER_PATTERN
 from service.settings import Settings
 
-_SECRET = re.compile(SCANNER_PATTERN, re.ASCII)
-_URL_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@")
+# Without the boundaries: in JSON a secret may follow the letter of an escape, as in `\ntw_live_…`.
+_SECRET = re.compile(SCANNER_PATTERN.replace(r"\b", ""), re.ASCII)
+_URL_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):[^/\s\"']+@")
 
 
 def redact(text: str) -> str:
@@ -27,6 +30,17 @@ class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         return redact(super().format(record))
+
+
+class RedactingHandler(logging.StreamHandler[TextIO]):
+    """Writes to standard error, and never what it could not format."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Tell where the line came from; the standard library would print its arguments as is."""
+        place = f"{record.pathname}:{record.lineno}"
+        lost = {"name": record.name, "levelname": "ERROR", "msg": f"log.line_lost at {place}"}
+        with suppress(Exception):  # the stream itself may be what fails
+            self.stream.write(self.format(logging.makeLogRecord(lost)) + self.terminator)
 
 
 def configure_logs(settings: Settings) -> None:
@@ -49,7 +63,7 @@ def configure_logs(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler()
+    handler = RedactingHandler()
     handler.setFormatter(
         RedactingFormatter(
             foreign_pre_chain=shared,

@@ -68,7 +68,8 @@ async def grant(connection: asyncpg.Connection, role: str) -> None:
 
 
 async def bypasses_row_security(connection: asyncpg.Connection) -> bool:
-    """Return whether a connection's role walks past row-level security: a superuser, the tables'
-    owner or one of its members, or a role with BYPASSRLS.
+    """Return whether a connection's role walks past row-level security.
+
+    A superuser does, a role with BYPASSRLS, and the tables' owner with the members of its role.
     """
     return not await connection.fetchval("SELECT row_security_active('api_token')")

@@ -7,7 +7,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsRefused
@@ -21,6 +28,11 @@ PEPPER_BYTES_MIN = 32
 PEPPER_BYTES_MAX = 64  # BLAKE2b's longest key
 PEPPER_ID_MAX = 32_767  # a smallint
 THRESHOLD_DAYS_MAX = 365
+
+_SCHEMES = {
+    "database": ("postgres", "postgresql"),
+    "redis": ("redis", "rediss", "unix", "redis+socket", "sentinel"),
+}
 
 Network = IPv4Network | IPv6Network
 
@@ -185,6 +197,23 @@ class Settings(BaseSettings):
             if not is_scope(scope) or "*" in scope:
                 raise ValueError(f"`{scope}` is not `noun:verb` in lower case")
         return tuple(sorted(set(value)))
+
+    @field_validator("database_url", "database_owner_url", "redis_url", "broker_url")
+    @classmethod
+    def _address_of_a_server(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        schemes = _SCHEMES["database" if "database" in (info.field_name or "") else "redis"]
+        if text := value.get_secret_value():
+            try:
+                parts = urlsplit(text)
+                usable = parts.scheme in schemes and parts.port != 0
+            except ValueError:  # a port that is no number, half a bracket
+                usable = False
+            if not usable:
+                raise ValueError(
+                    f"write an address such as {schemes[0]}://user:password@host:port/name, "
+                    "special characters of the password as %XX"
+                )
+        return value
 
     @field_validator("public_url")
     @classmethod

@@ -6,6 +6,7 @@ A use may be told late, and is lost only with the process that saw it; it never 
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import cast
 from uuid import UUID, uuid4
 
 from redis.asyncio import Redis
@@ -18,7 +19,7 @@ from service.verdict import Record
 KEY = "usage"
 FLUSHING = "usage:flushing:"
 BUFFER_SECONDS = 2.0
-BATCH = 5_000
+BATCH = 1_000
 
 
 class UsageBuffer:
@@ -65,14 +66,26 @@ async def flush_usage(redis: Redis) -> int:
         with suppress(Exception):  # somebody else renamed it first
             await redis.rename(KEY, mine)
             left.append(mine)
+    return sum([await _flush_batches(redis, key) for key in left])
+
+
+async def _flush_batches(redis: Redis, key: bytes) -> int:
+    """Move one renamed hash in batches, each taken out of Redis once the database has it."""
     count = 0
-    for key in left:
-        rows = [_parse(secret, use) for secret, use in (await redis.hgetall(key)).items()]
-        for start in range(0, len(rows), BATCH):
-            await system.system_record_uses(rows[start : start + BATCH])
-        await redis.delete(key)
-        count += len(rows)
-    return count
+    while True:
+        # From the beginning each time: what was moved is gone, and a scan may give nothing.
+        uses: dict[str | bytes, str | bytes] = {}
+        cursor = 0
+        while not uses:
+            cursor, found = await redis.hscan(key, cursor, count=BATCH)
+            uses = cast(dict[str | bytes, str | bytes], found)
+            if cursor == 0:
+                break
+        if not uses:
+            return count
+        await system.system_record_uses([_parse(*use) for use in uses.items()])
+        await redis.hdel(key, *uses)
+        count += len(uses)
 
 
 def _parse(secret: str | bytes, use: str | bytes) -> tuple[UUID, datetime, str | None]:

@@ -32,10 +32,7 @@ def settings_table() -> str:
 def error_table() -> str:
     """Return the README's table of error codes."""
     lines = ["| code | when |", "| --- | --- |"]
-    lines += [
-        f"| `{kind.code}` | {(kind.__doc__ or '').splitlines()[0]} |"
-        for kind in EXPECTED
-    ]
+    lines += [f"| `{kind.code}` | {(kind.__doc__ or '').splitlines()[0]} |" for kind in EXPECTED]
     return "\n".join(lines)
 
 
@@ -51,7 +48,9 @@ def test_every_test_that_a_document_points_to_exists() -> None:
     named = {
         (document, path)
         for document in DOCUMENTS
-        for path in re.findall(r"`((?:tests|service|schema|workers|deploy)/[\w./-]+)`", (ROOT / document).read_text())
+        for path in re.findall(
+            r"`((?:tests|service|schema|workers|deploy)/[\w./-]+)`", (ROOT / document).read_text()
+        )
     }
 
     assert named
@@ -60,7 +59,9 @@ def test_every_test_that_a_document_points_to_exists() -> None:
 
 def test_every_promise_of_the_readme_names_a_test_that_exists() -> None:
     promises = README.partition("## What is promised")[2].partition("\n## ")[0]
-    rows = [line for line in promises.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    rows = [line for line in promises.splitlines() if line.startswith("| ") and "---" not in line][
+        1:
+    ]
 
     missing = []
     for row in rows:
@@ -85,7 +86,9 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     }
 
     assert named
-    assert {target for target in named if not re.search(rf"^{target}:", makefile, re.M)} == set()
+    assert {
+        target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)
+    } == set()
 
 
 if __name__ == "__main__":

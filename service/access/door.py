@@ -5,14 +5,29 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+import structlog
 from tortoise.backends.base.client import TransactionalDBClient
 from tortoise.exceptions import IntegrityError
 
 from service import database
 from service.access.actor import Extent, Reach
-from service.errors import EmailTaken, NameTaken, ServiceError
+from service.errors import EmailTaken, Forbidden, NameTaken, ServiceError, Unavailable
+
+log = structlog.get_logger()
+
+_UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+)
 
 _TAKEN: dict[str, type[ServiceError]] = {
+    "account_one_operator": Forbidden,
     "api_token_name_taken": NameTaken,
     "member_email_key": EmailTaken,
 }
@@ -30,7 +45,7 @@ class Door:
         """Run a statement and return its rows.
 
         Raises:
-            NameTaken, EmailTaken: If a unique rule of the domain is broken.
+            NameTaken, EmailTaken, Forbidden: If a unique rule of the domain is broken.
         """
         try:
             return await self._connection.execute_query_dict(statement.text, statement.values)
@@ -38,7 +53,7 @@ class Door:
             constraint = getattr(broken.args[0], "constraint_name", None)
             if constraint not in _TAKEN:
                 raise
-            raise _TAKEN[constraint](field=_TAKEN_FIELD[constraint]) from None
+            raise _TAKEN[constraint](field=_TAKEN_FIELD.get(constraint)) from None
 
     async def one(self, statement: "Statement") -> dict[str, Any] | None:
         """Run a statement and return its first row, or None."""
@@ -48,9 +63,18 @@ class Door:
 
 @asynccontextmanager
 async def open_door(reach: Reach) -> AsyncIterator[Door]:
-    """Begin a transaction that sees no further than the reach; commit at the end."""
-    async with database.client().transaction(reach.opening()) as connection:
-        yield Door(connection, reach)
+    """Begin a transaction that sees no further than the reach; commit at the end.
+
+    Raises:
+        Unavailable: If the database does not answer, or not in time. Where that happened at the
+            commit, it may have been made: what the caller repeats must be harmless to repeat.
+    """
+    try:
+        async with database.client().transaction(reach.opening()) as connection:
+            yield Door(connection, reach)
+    except _UNREACHABLE as failure:
+        log.warning("database.unavailable", reason=type(failure).__name__)
+        raise Unavailable from failure
 
 
 class Statement:

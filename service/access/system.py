@@ -19,7 +19,6 @@ from service.errors import Unavailable
 from service.settings import Settings
 from service.verdict import Record
 
-
 READ_SECONDS_MAX = 0.8  # with Redis' deadline before it, a validator answers within a second
 
 

@@ -1,5 +1,6 @@
 """Rows of tokens and their secrets."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -95,6 +96,9 @@ JOIN LATERAL (
 """
 
 _NOT_ENDED = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {now})"
+
+# Python reads more forms of an instant than PostgreSQL does; a cursor holds what PostgreSQL wrote.
+_PRINTED_INSTANT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00", re.ASCII)
 
 # PostgreSQL's expression, matched by an index for each extent, and the type of its key.
 _SORT = {
@@ -192,9 +196,11 @@ def _status_condition(status: TokenStatus, now: str) -> str:
 
 
 def _check_key(cursor: Cursor, key_type: str) -> None:
-    if key_type != "timestamptz" or cursor.key.lstrip("-") == "infinity":
+    if key_type != "timestamptz" or cursor.key in {"infinity", "-infinity"}:
         return
     try:
+        if not _PRINTED_INSTANT.fullmatch(cursor.key):
+            raise ValueError("not as PostgreSQL prints it")
         datetime.fromisoformat(cursor.key)
     except ValueError:
         raise InvalidInput("This cursor is not from this list.", field="after") from None
@@ -213,7 +219,7 @@ async def insert_token(door: Door, row: dict[str, Any], secret: NewSecret, secre
         NameTaken: If a token of the account that has not ended bears the name.
     """
     if row["kind"] == "API_TOKEN":
-        await _sweep_namesake(door, row)
+        await sweep_namesake(door, row["account_id"], row["name"], now=row["created_at"])
     await door.query(Statement().insert("api_token", [row]))
     await door.query(
         Statement().insert(
@@ -235,15 +241,22 @@ async def insert_token(door: Door, row: dict[str, Any], secret: NewSecret, secre
     )
 
 
-async def _sweep_namesake(door: Door, row: dict[str, Any]) -> None:
-    """Free the name of a token that has expired, should the sweep not have come by yet."""
+async def sweep_namesake(door: Door, account_id: UUID, name: str, *, now: datetime) -> None:
+    """Free the name of a token that has expired, should the sweep not have come by yet.
+
+    The expiry is told as the sweep tells it: nobody did it.
+    """
     statement = Statement()
-    now = statement.bind(row["created_at"])
+    at = statement.bind(now)
+    reach = statement.within(door.reach, account="account_id", reseller="reseller_id")
     statement.text = (
-        f"UPDATE api_token SET swept_at = {now} WHERE kind = 'API_TOKEN' AND swept_at IS NULL"
-        f" AND revoked_at IS NULL AND expires_at <= {now}"
-        f" AND account_id = {statement.bind(row['account_id'])}"
-        f" AND name = {statement.bind(row['name'])}"
+        f"WITH swept AS (UPDATE api_token SET swept_at = {at} WHERE kind = 'API_TOKEN'"
+        f" AND swept_at IS NULL AND revoked_at IS NULL AND expires_at <= {at}"
+        f" AND account_id = {statement.bind(account_id)} AND name = {statement.bind(name)}"
+        f" AND {reach} RETURNING id, account_id, reseller_id"
+        ") INSERT INTO audit_event (id, account_id, reseller_id, occurred_at, action, subject_id,"
+        f" details) SELECT gen_random_uuid(), account_id, reseller_id, {at}, 'token.expired', id,"
+        " '{}' FROM swept"
     )
     await door.query(statement)
 

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from service.local.child import LOOPBACK, CannotRun, free_port, hold, spawn, sto
 from service.local.program import Program
 from service.local.servers import PostgresServer, ValkeyServer, write_privately
 from service.local.summary import Summary
+from service.preflight import check_port
 from service.settings import Settings, read_settings
 
 COMMAND = (sys.executable, "-m", "service.command")
@@ -37,7 +37,7 @@ def run(directory: Path, command: Sequence[str] = COMMAND) -> int:
 
     Args:
         directory: Where the data, the logs and the passwords are kept; made where missing.
-        command: What runs ``migrate``, ``demo``, ``web``, ``worker`` and ``beat``.
+        command: What runs ``demo``, ``web``, ``worker`` and ``beat``.
 
     Returns:
         The exit code: 0 after a signal; 1 where something is in the way, which is told on stderr.
@@ -90,11 +90,12 @@ class Supervisor:
         self._claim()
         self._start_servers()
         self._start_mail_sink()
-        self._finish("migrate")
         demo = self._demo()
-        for name in ("web", "worker", "beat"):
-            self._keep(name, [*self._command, name])
+        # One after the other: what a person waits for gets the processors to itself.
+        self._keep("web", [*self._command, "web"])
         self._wait_until_ready()
+        for name in ("worker", "beat"):
+            self._keep(name, [*self._command, name])
         summary = Summary(
             address=self._address,
             mail_address=self._mail_address,
@@ -120,15 +121,7 @@ class Supervisor:
         # Children of a run that was killed may need a moment to end; they hold this one.
         leftovers = hold(self._directory / "children.lock", timeout_seconds=LEFTOVERS_SECONDS)
         self._lock = self._stack.enter_context(leftovers).fileno()
-        host = self._settings.bind_host
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            socket.create_server((host, self._port), family=family).close()
-        except OSError as refused:
-            raise CannotRun(
-                f"Port {self._port} of {host} cannot be used ({os.strerror(refused.errno or 0)}). "
-                "Set TOKENWARD_BIND_PORT to another one."
-            ) from None
+        check_port(self._settings.bind_host, self._port)
 
     def _start_servers(self) -> None:
         settings = self._settings
@@ -195,9 +188,9 @@ class Supervisor:
         return output
 
     def _demo(self) -> dict[str, Any]:
-        """Return the demo's sign-ins; a secret is told once only, so the last one is kept."""
+        """Migrate, and return the demo's sign-ins; a secret is told once, so the last is kept."""
         kept = self._directory / "demo.json"
-        demo: dict[str, Any] = json.loads(self._finish("demo", "--json"))
+        demo: dict[str, Any] = json.loads(self._finish("demo", "--migrate", "--json"))
         if not demo.get("secret") and kept.exists():
             demo["secret"] = json.loads(kept.read_text()).get("secret")
         write_privately(kept, json.dumps(demo))

@@ -1,0 +1,62 @@
+"""The few answers that are neither GraphQL nor the edge's: pages, health, surprises."""
+
+from importlib import resources
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from service.health import readiness
+
+log = structlog.get_logger("tokenward.http")
+
+_HOME = resources.files("service").joinpath("home/index.html").read_text(encoding="utf-8")
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+async def home(_: Request) -> Response:
+    """Show a page to sign in on and to ask anything of the API."""
+    return HTMLResponse(_HOME, headers=_PAGE_HEADERS)
+
+
+async def schema(_: Request) -> Response:
+    """Give the schema as it is committed."""
+    text = resources.files("schema").joinpath("schema.graphql").read_text(encoding="utf-8")
+    return PlainTextResponse(text)
+
+
+async def healthz(_: Request) -> Response:
+    """Say that this process is alive."""
+    return PlainTextResponse("alive\n")
+
+
+async def readyz(request: Request) -> Response:
+    """Say whether requests can be served, and how each part is."""
+    ready, parts = await readiness(request.app.state.service)
+    return JSONResponse(parts, status_code=200 if ready else 503)
+
+
+async def surprise(request: Request, failure: Exception) -> Response:
+    """Answer what nobody foresaw: the id to ask about, and nothing else."""
+    request_id = getattr(request.state, "request_id", None)
+    log.error("http.surprise", exc_info=failure)
+    return JSONResponse({"error": "internal", "requestId": request_id}, status_code=500)
+
+
+def routes(*, production: bool) -> list[BaseRoute]:
+    """Return the routes; the page for trying things on, and the schema, stay out of production."""
+    health: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz)]
+    if production:
+        return health
+    return [
+        Route("/", home),
+        Mount("/home", StaticFiles(packages=[("service", "home")])),
+        Route("/schema.graphql", schema),
+        *health,
+    ]

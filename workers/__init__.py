@@ -1,0 +1,18 @@
+"""Celery only: when to run, and how often to retry. Each task is one call into service.
+
+=====================  ==========  ===============================================================
+task                   every       why a second run, late or at the same time, is harmless
+=====================  ==========  ===============================================================
+relay_revocations      second      a drop only ever makes a validator look again
+sweep_expired_tokens   minute      a row is marked once; validators never wait for the mark
+send_expiry_notices    15 minutes  the ledger has one row per token, expiry, threshold, recipient
+flush_usage            10 seconds  a last use only ever moves forward
+=====================  ==========  ===============================================================
+
+The broker carries hints and no truth: a task has no arguments, and reads in the database what is
+due. A broker that loses everything costs the time until the next beat; two beats cost nothing.
+
+tasks    the four
+app      the Celery application: how it talks to the broker, and the schedule
+runtime  one event loop and one open service per process
+"""
