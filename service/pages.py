@@ -50,13 +50,11 @@ async def surprise(request: Request, failure: Exception) -> Response:
 
 
 def routes(*, production: bool) -> list[BaseRoute]:
-    """Return the routes; the page for trying things on, and the schema, stay out of production."""
-    health: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz)]
-    if production:
-        return health
-    return [
+    """Return the routes; the schema, like introspection, stays out of production."""
+    everywhere: list[BaseRoute] = [
         Route("/", home),
         Mount("/home", StaticFiles(packages=[("service", "home")])),
-        Route("/schema.graphql", schema),
-        *health,
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
     ]
+    return everywhere if production else [*everywhere, Route("/schema.graphql", schema)]

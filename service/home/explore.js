@@ -75,9 +75,21 @@ find("explore").addEventListener("submit", async (event) => {
   }
 });
 
+// E-mails link to #/tokens/<uuid>: show that token's question, ready to be run.
+function begin() {
+  const [, uuid] = location.hash.match(/^#\/tokens\/([0-9a-f-]{36})$/) ?? [];
+  const id = uuid && btoa(`ApiToken:${uuid}`).replaceAll("=", "");
+  find("operation").value = id
+    ? `query {
+  token(id: "${id}") { id name status expiresAt lastUsedAt scopes account { name } }
+}`
+    : Object.values(examples)[0];
+}
+
 for (const name of Object.keys(examples)) find("example").add(new Option(name));
 find("example").addEventListener("change", () => {
   find("operation").value = examples[find("example").value];
 });
-find("operation").value = Object.values(examples)[0];
+window.addEventListener("hashchange", begin);
+begin();
 await showViewer();

@@ -1,15 +1,19 @@
 """A platform to try things on: an operator, resellers, customers, tokens in every state."""
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from service.access.actor import Actor
 from service.access.system import CredentialSource, system_has_operator
 from service.accounts import NewAccount
-from service.composition import Service
+from service.clock import Clock
+from service.composition import Service, compose
 from service.tokens import NewToken, RevocationReason
 from service.verdict import AccountKind
 
+AGE = timedelta(days=60)
 PASSWORD = "a demo, not a secret"  # noqa: S105 - that is what it is
 
 RESELLERS = {"Nordhost": "nordhost", "Blue Harbor": "blueharbor"}
@@ -55,50 +59,48 @@ async def _fill(service: Service) -> str:
     for who, _ in CUSTOMERS.values():
         await _fill_account(service, await _sign_in(service, who))
     olsen = await _sign_in(service, "olsen")
-    created = await service.tokens.create(
-        olsen, NewToken(name="try me", scopes=("dns:*",), expires_at=_in(service, days=365))
-    )
+    expires_at = service.clock.now() + timedelta(days=365)
+    wanted = NewToken(name="try me", scopes=("dns:*",), expires_at=expires_at)
+    created = await service.tokens.create(olsen, wanted)
     await service.notices.send_due()  # so that the mail page has something to show
     return created.secret
 
 
 async def _fill_account(service: Service, actor: Actor) -> None:
-    """Give an account a token in every state."""
-    tokens = service.tokens
-    await tokens.create(
-        actor,
-        NewToken(name="website deploy", scopes=("files:*",), expires_at=_in(service, days=90)),
-    )
-    for days in (1, 6, 29):
-        name = f"expires in {days} days" if days > 1 else "expires tomorrow"
-        span = NewToken(name=name, scopes=("dns:read",), expires_at=_in(service, days=days))
-        await tokens.create(actor, span)
-    await tokens.create(actor, NewToken(name="never expires", scopes=("mail:read",)))
-    await tokens.create(
-        actor,
-        NewToken(
-            name="from next week",
-            scopes=("databases:read",),
-            not_before=_in(service, days=7),
-            expires_at=_in(service, days=60),
-        ),
-    )
-    await tokens.create(
-        actor,
-        NewToken(name="ends at once", scopes=("dns:read",), expires_at=_in(service, seconds=2)),
-    )
-    paused = await tokens.create(
-        actor, NewToken(name="paused", scopes=("dns:*",), expires_at=_in(service, days=200))
-    )
-    await tokens.suspend(actor, paused.token.id)
-    leaked = await tokens.create(
-        actor, NewToken(name="leaked", scopes=("*",), expires_at=_in(service, days=300))
-    )
-    await tokens.revoke(actor, leaked.token.id, reason=RevocationReason.LEAKED)
+    """Give an account a token in every state, all from two months ago."""
+    now = service.clock.now()
+    past = compose(service.settings, service.cache, Earlier(service.clock, AGE))
+
+    async def create(
+        name: str, *scopes: str, days: int | None, not_before: datetime | None = None
+    ) -> UUID:
+        expires_at = None if days is None else now + timedelta(days=days)
+        wanted = NewToken(name=name, scopes=scopes, expires_at=expires_at, not_before=not_before)
+        return (await past.tokens.create(actor, wanted)).token.id
+
+    await create("website deploy", "files:*", days=90)
+    await create("dns updates", "dns:write", days=1)
+    await create("nightly backup", "databases:read", "files:read", days=6)
+    await create("mail import", "mail:*", days=29)
+    await create("legacy script", "mail:read", days=None)
+    await create("new shop", "databases:read", days=60, not_before=now + timedelta(days=7))
+    await create("summer campaign", "dns:read", days=-3)
+    paused = await create("partner integration", "dns:*", days=200)
+    await service.tokens.suspend(actor, paused)
+    leaked = await create("old laptop", "*", days=300)
+    await service.tokens.revoke(actor, leaked, reason=RevocationReason.LEAKED)
 
 
-def _in(service: Service, **span: float) -> Any:
-    return service.clock.now() + timedelta(**span)
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """Another clock, some time ago."""
+
+    clock: Clock
+    by: timedelta
+
+    def now(self) -> datetime:
+        """Return that clock's instant, earlier."""
+        return self.clock.now() - self.by
 
 
 async def _create_account(
