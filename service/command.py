@@ -32,7 +32,10 @@ def tokenward() -> None:
 
 @tokenward.command()
 def run() -> None:
-    """Start the whole system on this machine, with servers of its own; for development."""
+    """Start the whole system on this machine, to develop.
+
+    It brings its own servers where none are named, and keeps everything in `.local`.
+    """
     from service.local import supervisor  # noqa: PLC0415 - production images never load it
 
     sys.exit(supervisor.run(LOCAL_DIRECTORY))
@@ -63,7 +66,13 @@ def web() -> None:
 
 
 @tokenward.command()
-@click.option("--concurrency", default=4, show_default=True, help="Tasks at a time.")
+@click.option(
+    "--concurrency",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Tasks at a time.",
+)
 def worker(concurrency: int) -> None:
     """Run the background tasks."""
     from service.composition import check_database  # noqa: PLC0415 - as in web
@@ -97,7 +106,10 @@ def beat(schedule: str) -> None:
 @tokenward.command()
 @click.option("--target", help="Go to this migration, such as service.0001_initial.")
 def migrate(target: str | None) -> None:
-    """Bring the database to this version's schema and grant the application its rights."""
+    """Bring the database to this version's schema.
+
+    It also grants the application's role its rights. It may run twice, or at two places at once.
+    """
     from service.migration import migrate as run_migration  # noqa: PLC0415 - as in web
 
     settings = _settings("database_url")
@@ -113,11 +125,12 @@ def migrate(target: str | None) -> None:
 @click.password_option(help="12–200 characters; asked for when it is not given.")
 def create_operator(name: str, email: str, password: str) -> None:
     """Create the platform's operator, the first account of all."""
-    from service.composition import open_service  # noqa: PLC0415 - as in web
+    from service.composition import check_database, open_service  # noqa: PLC0415 - as in web
 
     settings = _settings("database_url", "redis_url")
 
     async def create() -> None:
+        await check_database(settings)
         async with open_service(settings) as service:
             await service.accounts.create_operator(name, email, password)
 
@@ -127,7 +140,10 @@ def create_operator(name: str, email: str, password: str) -> None:
 
 @tokenward.command()
 def check() -> None:
-    """Print the configuration in force, without secrets, and refuse a senseless one."""
+    """Print the settings in force, without secrets.
+
+    A senseless one is refused, with exit code 2.
+    """
     for name, value in read_settings().told().items():
         click.echo(f"TOKENWARD_{name.upper()}={value}")
 
@@ -136,8 +152,11 @@ def check() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the sign-ins as JSON.")
 @click.option("--migrate", "migrated", is_flag=True, help="Run `tokenward migrate` before.")
 def demo(*, as_json: bool, migrated: bool) -> None:
-    """Fill an empty database with a platform to try things on; never in production."""
-    from service.composition import open_service  # noqa: PLC0415 - as in web
+    """Fill an empty database, to try things on.
+
+    Production refuses it: the passwords are well known.
+    """
+    from service.composition import check_database, open_service  # noqa: PLC0415 - as in web
     from service.local.demo import seed  # noqa: PLC0415 - as in web
     from service.migration import migrate as run_migration  # noqa: PLC0415 - as in web
 
@@ -148,6 +167,7 @@ def demo(*, as_json: bool, migrated: bool) -> None:
     async def fill() -> dict[str, object]:
         if migrated:
             await run_migration(settings)
+        await check_database(settings)
         async with open_service(settings) as service:
             return await seed(service)
 
@@ -184,7 +204,8 @@ def _run(action: Coroutine[Any, Any, Result]) -> Result:
         raise click.ClickException(refused.message) from None
     except refusals as refused:
         reason = str(refused) or type(refused).__name__  # a TimeoutError says nothing
-        raise click.ClickException(f"The database cannot be used: {reason}") from None
+        hint = ". Run `tokenward migrate`." if reason.startswith("relation ") else ""
+        raise click.ClickException(f"The database cannot be used: {reason}{hint}") from None
 
 
 def _become_celery(*arguments: str) -> None:

@@ -73,6 +73,6 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
-    # Statements and their values at DEBUG are more than a log may hold.
+    # Statements and their values at DEBUG are more than a log may hold; the rest is chatter.
     for name in ("tortoise", "asyncpg"):
-        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -358,10 +358,26 @@ def test_told_settings_tell_what_is_not_set() -> None:
         ("smtp_password", "a://hunter2"),
         ("database_url", "postgres://db.example/tokenward?user=app&password=hunter2"),
         ("redis_url", "redis://cache.example/0?password=hunter2"),
-        ("database_url", "postgres://app:hunter2/more@db.example/tokenward"),
     ],
 )
 def test_told_settings_hide_a_secret_wherever_it_stands(name: str, value: str) -> None:
     told = read_settings(**{name: value}).told()
 
     assert "hunter2" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_url", "mysql://app:hunter2@db.example/tokenward"),
+        ("database_url", "postgres://app:hunter2/more@db.example/tokenward"),
+        ("database_owner_url", "db.example/hunter2"),
+        ("redis_url", "cache.example:6379?password=hunter2"),
+        ("broker_url", "redis://:hunter2@broker.example:0/1"),
+    ],
+)
+def test_an_address_of_no_server_is_refused_without_its_password(name: str, value: str) -> None:
+    with pytest.raises(SettingsRefused, match=f"TOKENWARD_{name.upper()}: write an") as refused:
+        read_settings(**{name: value})
+
+    assert "hunter2" not in str(refused.value)
