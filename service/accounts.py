@@ -22,7 +22,7 @@ from service.names import ACCOUNT_NAME_CHARACTERS_MAX, clean_email, clean_name
 from service.paging import Page, PageRequest
 from service.passwords import Passwords
 from service.settings import Settings
-from service.verdict import AccountKind
+from service.verdict import AccountKind, CredentialKind
 from service.work import Unit, Work
 
 READ = "accounts:read"
@@ -95,7 +95,8 @@ class Accounts:
 
     async def email_of(self, actor: Actor) -> str | None:
         """Return the address of the person signed in; None where a token acts."""
-        if actor.member_id is None:
+        # A token carries the person who made it, for the notices; it does not act as that person.
+        if actor.kind is not CredentialKind.SESSION or actor.member_id is None:
             return None
         async with open_door(actor.reach) as door:
             return await find_email(door, actor.member_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from schema.endpoint import GraphQLEndpoint
 from service import pages
+from service.background import end
 from service.clock import Clock
 from service.composition import open_service
 from service.edge import Edge
@@ -40,9 +41,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Edge:
             edge.open(service, validator)
             relay = asyncio.create_task(service.relay.keep_relaying())
             yield
-            relay.cancel()
-            with suppress(asyncio.CancelledError):
-                await relay
+            await end(relay)
 
     app = Starlette(
         routes=[

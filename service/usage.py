@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from redis.asyncio import Redis
 
 from service.access import system
-from service.addresses import Address
+from service.addresses import Address, parse_address
 from service.cache import Failed
 from service.verdict import Record
 
@@ -83,20 +83,23 @@ async def _flush_batches(redis: Redis, key: bytes) -> int:
                 break
         if not uses:
             return count
-        await system.system_record_uses([_parse(*use) for use in uses.items()])
+        rows = [row for use in uses.items() if (row := _parse(*use)) is not None]
+        await system.system_record_uses(rows)
         await redis.hdel(key, *uses)
-        count += len(uses)
+        count += len(rows)
 
 
-def _parse(secret: str | bytes, use: str | bytes) -> tuple[UUID, datetime, str | None]:
+def _parse(secret: str | bytes, use: str | bytes) -> tuple[UUID, datetime, str | None] | None:
+    """Return a use, or None for what no validator wrote: it must not hold up the others."""
     milliseconds, _, address = _text(use).partition(" ")
-    return (
-        UUID(_text(secret)),
-        datetime.fromtimestamp(int(milliseconds) / 1000, UTC),
-        address or None,
-    )
+    try:
+        instant = datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+        parsed = parse_address(address)
+        return UUID(_text(secret)), instant, None if parsed is None else str(parsed)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _text(value: str | bytes) -> str:
     """Return what redis-py gave as text; its types allow for both."""
-    return value if isinstance(value, str) else value.decode()
+    return value if isinstance(value, str) else value.decode(errors="replace")

@@ -7,7 +7,7 @@ database can answer in time the verdict is UNAVAILABLE: never VALID, and never U
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -16,6 +16,7 @@ from redis.asyncio.client import PubSub
 from service import secret_format
 from service.access.system import CredentialSource
 from service.addresses import Address
+from service.background import end
 from service.cache import Answer, Cache, Failed, open_cache, read_drop, subscription
 from service.clock import Clock, SystemClock, boottime
 from service.errors import Unavailable
@@ -242,6 +243,4 @@ async def open_validator(
             yield validator
         finally:
             for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+                await end(task)

@@ -1,0 +1,40 @@
+"""Looks behind the door, and waits for what is under way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+from service.clock import boottime
+from service.migration import TABLES
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+    """Return as soon as a condition holds; fail if it does not within the span."""
+    until = boottime() + seconds
+    while not await condition():
+        assert boottime() < until, f"it did not come true within {seconds} s"
+        await asyncio.sleep(0.002)
+
+
+async def one_row(owner: asyncpg.Connection, query: str, *values: object) -> dict[str, Any]:
+    """Return the only row that a query finds."""
+    [row] = await owner.fetch(query, *values)
+    return dict(row)
+
+
+async def everything(owner: asyncpg.Connection) -> dict[str, list[dict[str, Any]]]:
+    """Return every row of every table, to prove that a refusal changed nothing."""
+    return {
+        table: [dict(row) for row in await owner.fetch(f"SELECT * FROM {table} ORDER BY id")]  # noqa: S608 - our own names
+        for table in TABLES
+    }
+
+
+async def keys_and_values(redis: Any) -> dict[bytes, object]:
+    """Return everything in a Redis database, to prove that nothing was dropped."""
+    found = {}
+    for key in sorted(await redis.keys("*")):
+        found[key] = await redis.dump(key)
+    return found
