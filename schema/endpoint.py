@@ -9,8 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
+from strawberry.http import GraphQLHTTPResponse
+from strawberry.types import ExecutionResult
 
 from schema.context import Context
+from schema.results import told
 from schema.root import build_schema
 from service.auth import authenticate
 from service.errors import Unavailable
@@ -64,6 +67,15 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise HTTPException(unavailable.status, unavailable.message) from None
         return Context(state.service, caller, request.scope, response, request_id)
 
+    async def process_result(
+        self, request: Request, result: ExecutionResult
+    ) -> GraphQLHTTPResponse:
+        """Tell a result; its errors, from whichever phase, as a client may see them."""
+        if result.errors:
+            request_id = getattr(request.state, "request_id", None)
+            result.errors = [told(error, request_id) for error in result.errors]
+        return await super().process_result(request, result)
+
     def decode_json(self, data: str | bytes) -> object:
         """Return one operation.
 
@@ -74,6 +86,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             value = json.loads(data, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             raise HTTPException(400, "The body is not JSON.") from None
+        if not _is_text(value):
+            raise HTTPException(400, "The body holds half a character (a lone surrogate).")
         if not isinstance(value, dict):
             raise HTTPException(400, "Send one operation as a JSON object.")
         if not isinstance(value.get("query"), str):
@@ -93,8 +107,18 @@ def _check_request(request: Any) -> None:
         if request.method != "POST":
             raise HTTPException(405, "Use POST.")
         content_type = request.headers.get("content-type", "").partition(";")[0]
-        if content_type.strip().lower() != "application/json":
+        # As the library compares it; a name in capitals is refused by us, with the right status.
+        if content_type.strip() != "application/json":
             raise HTTPException(415, "Send application/json.")
+
+
+def _is_text(value: object) -> bool:
+    r"""Return whether every string can be encoded; JSON lets ``"\ud800"`` pass (RFC 8259 §8.2)."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> object:

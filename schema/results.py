@@ -5,14 +5,15 @@ GraphQL error whose ``extensions.code`` is one of the same codes. What nobody fo
 sentence with the request's id, and its story is in the log alone.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any
 
 import strawberry
 import structlog
 from graphql import GraphQLError
-from strawberry.extensions import FieldExtension, SchemaExtension
+from strawberry.extensions import FieldExtension
 
 from service import errors
 from service.errors import ServiceError
@@ -21,6 +22,9 @@ log = structlog.get_logger("tokenward.graphql")
 
 SURPRISE_CODE = "INTERNAL"
 INVALID_OPERATION_CODE = "INVALID_OPERATION"
+
+# Where introspection is off, a typing mistake must not spell the schema out either.
+_SUGGESTION = re.compile(r" ?Did you mean [^?]*\?")
 
 EXPECTED: tuple[type[ServiceError], ...] = tuple(
     sorted(
@@ -90,18 +94,6 @@ class TellsRefusals(FieldExtension):
             return self._payload(user_errors=[told])
 
 
-class MasksSurprises(SchemaExtension):
-    """Codes the errors that a client may see and masks the others."""
-
-    def on_operation(self) -> Iterator[None]:
-        """Rewrite the errors of a result before it leaves."""
-        yield
-        result = self.execution_context.result
-        if result is not None and getattr(result, "errors", None):
-            request_id = getattr(self.execution_context.context, "request_id", None)
-            result.errors = [told(error, request_id) for error in result.errors]  # type: ignore[union-attr] # checked above
-
-
 def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
     """Return an error as a client may see it."""
     cause = error.original_error
@@ -111,7 +103,12 @@ def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
         if cause.field is not None:
             extensions["field"] = cause.field
     elif cause is None or isinstance(cause, GraphQLError):
-        message, extensions = error.message, {"code": INVALID_OPERATION_CODE}
+        message = _SUGGESTION.sub("", error.message)
+        extensions = {"code": INVALID_OPERATION_CODE}
+    elif error.path is None and isinstance(cause, ValueError):
+        # No resolver has run: the document itself holds a value that its type cannot read.
+        message = "A value in the document has the wrong form."
+        extensions = {"code": INVALID_OPERATION_CODE}
     else:
         log.error("graphql.surprise", path=error.path, exc_info=cause)
         message = f"Something went wrong on our side. Tell support this id: {request_id}"

@@ -13,26 +13,20 @@ from strawberry.extensions import (
     SchemaExtension,
     ValidationCache,
 )
-from strawberry.extensions.max_aliases import create_validator as max_aliases
-from strawberry.extensions.query_depth_limiter import create_validator as max_depth
 from strawberry.schema.config import StrawberryConfig
 
+from schema.limits import LimitsDocuments
 from schema.mutations import Mutation
 from schema.queries import Query
-from schema.results import MasksSurprises
 
-DEPTH_MAX = 10
-ALIASES_MAX = 15
 TOKENS_MAX = 1_000
 CACHED_DOCUMENTS = 256
 
-# Built once: a rule made anew for each request would never find its own cached verdict.
-_LIMITS = [max_depth(DEPTH_MAX, None, None), max_aliases(ALIASES_MAX)]
-_PRODUCTION = [*_LIMITS, NoSchemaIntrospectionCustomRule]
+_PRODUCTION: list[Any] = [NoSchemaIntrospectionCustomRule]
 
 
 class TokenwardSchema(strawberry.Schema):
-    """A schema that leaves logging of errors to the masking extension, which knows no secrets."""
+    """A schema that leaves logging of errors to the endpoint, which masks them."""
 
     def process_errors(
         self,
@@ -48,13 +42,12 @@ def build_schema(*, production: bool) -> strawberry.Schema:
     Args:
         production: Refuse introspection.
     """
-    rules: list[Any] = _PRODUCTION if production else _LIMITS
     extensions: list[type[SchemaExtension] | Callable[[], SchemaExtension]] = [
-        MasksSurprises,
         lambda: MaxTokensLimiter(max_token_count=TOKENS_MAX),
         lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
+        LimitsDocuments,
         lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
-        lambda: AddValidationRules(rules),
+        lambda: AddValidationRules(_PRODUCTION if production else []),
     ]
     return TokenwardSchema(
         query=Query,

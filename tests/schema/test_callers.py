@@ -1,0 +1,280 @@
+"""Every root field against every kind of caller."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from conftest import FrozenClock, GraphQL
+from edge_scene import People, assert_leaks_nothing, fingerprint
+from factories import make_token
+
+from schema import node_ids
+from schema.root import build_schema
+from service.composition import Service
+
+OK = "OK"
+NOTHING = "NOTHING"
+"""Null, an empty list or NOT_FOUND: exactly what a missing object would give."""
+NOBODY = "UNAUTHENTICATED"
+SCOPE = "INSUFFICIENT_SCOPE"
+NEVER = "FORBIDDEN"
+
+CALLERS = (
+    "anonymous",
+    "stranger",
+    "sibling",
+    "other reseller",
+    "the account",
+    "its reseller",
+    "the operator",
+    "a token without the scope",
+    "a token with it",
+    "an expired token",
+    "a revoked token",
+)
+
+ERRORS = "userErrors { code message field }"
+TOKEN = f"{{ token {{ id name status }} {ERRORS} }}"
+
+# The target is a customer's token, the customer itself or, to create an account, its reseller. The
+# tokens are the reseller's, so that both a foreign object and a missing scope can be asked about.
+TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Query.viewer": (
+        "{ viewer { account { id } scopes } }",
+        (NOTHING, OK, OK, OK, OK, OK, OK, OK, OK, NOTHING, NOTHING),
+    ),
+    "Query.token": (
+        "query($token: ID!) { token(id: $token) { id } }",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Query.tokens": (
+        (
+            "query($account: ID!) { tokens(first: 9, filter: {accountId: $account}) "
+            "{ edges { node { id account { id } } } pageInfo { hasNextPage } } }"
+        ),
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Query.account": (
+        "query($account: ID!) { account(id: $account) { id name } }",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Query.accounts": (
+        "{ accounts(first: 9) { edges { node { id } } pageInfo { hasNextPage } } }",
+        # The other reseller sees a customer, but its own; a test below tells which.
+        (NOBODY, NOTHING, NOTHING, OK, NOTHING, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Query.availableScopes": (
+        "{ availableScopes }",
+        (NOBODY, OK, OK, OK, OK, OK, OK, OK, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.signIn": (
+        (
+            "mutation($email: String!) { signIn(input: {email: $email, "
+            f'password: "correct horse battery"}}) {{ sessionSecret {ERRORS} }} }}'
+        ),
+        (OK,) * 11,
+    ),
+    "Mutation.signOut": (f"mutation {{ signOut {{ {ERRORS} }} }}", (OK,) * 11),
+    "Mutation.createToken": (
+        (
+            'mutation($account: ID!) { createToken(input: {name: "new", scopes: ["dns:read"], '
+            f"accountId: $account}}) {{ token {{ id }} secret {ERRORS} }} }}"
+        ),
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.renameToken": (
+        f'mutation($token: ID!) {{ renameToken(input: {{id: $token, name: "other"}}) {TOKEN} }}',
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.updateToken": (
+        (
+            "mutation($token: ID!) { updateToken(input: {id: $token, "
+            f'allowedIpRanges: ["192.0.2.0/24"]}}) {TOKEN} }}'
+        ),
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.suspendToken": (
+        f"mutation($token: ID!) {{ suspendToken(input: {{id: $token}}) {TOKEN} }}",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.resumeToken": (
+        f"mutation($token: ID!) {{ resumeToken(input: {{id: $token}}) {TOKEN} }}",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.revokeToken": (
+        f"mutation($token: ID!) {{ revokeToken(input: {{id: $token}}) {TOKEN} }}",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.createAccount": (
+        (
+            'mutation($reseller: ID!) { createAccount(input: {name: "New", '
+            'email: "new@example.com", password: "long enough it is", resellerId: $reseller}) '
+            f"{{ account {{ id }} {ERRORS} }} }}"
+        ),
+        (NOBODY, NEVER, NEVER, NOTHING, NEVER, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+}
+CELLS = [
+    pytest.param(field, caller, outcome, id=f"{field} as {caller}")
+    for field, (_, outcomes) in TABLE.items()
+    for caller, outcome in zip(CALLERS, outcomes, strict=True)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """People, the secret that each caller sends, and the target's ids."""
+
+    people: People
+    secrets: dict[str, str | None]
+    target: dict[str, str]
+
+
+@pytest.fixture
+async def stage(service: Service, clock: FrozenClock) -> Stage:
+    people = await People.make(service)
+    token = await make_token(service, people.customer.actor)
+    wide = ("tokens:*", "accounts:*", "dns:read")
+    without = await make_token(service, people.reseller.actor, scopes=("dns:read",))
+    with_it = await make_token(service, people.reseller.actor, scopes=wide)
+    revoked = await make_token(service, people.reseller.actor, scopes=wide)
+    await service.tokens.revoke(people.reseller.actor, revoked.token.id)
+    soon = clock.now().replace(minute=30)
+    expired = await make_token(service, people.reseller.actor, scopes=wide, expires_at=soon)
+    clock.advance(minutes=30)
+    # As if it had been suspended, so that resuming it has something to refuse.
+    await service.tokens.suspend(people.customer.actor, token.token.id)
+    return Stage(
+        people,
+        dict(
+            zip(
+                CALLERS,
+                (
+                    None,
+                    people.stranger.secret,
+                    people.sibling.secret,
+                    people.other_reseller.secret,
+                    people.customer.secret,
+                    people.reseller.secret,
+                    people.operator.secret,
+                    without.secret,
+                    with_it.secret,
+                    expired.secret,
+                    revoked.secret,
+                ),
+                strict=True,
+            )
+        ),
+        {
+            "token": node_ids.encode(node_ids.TOKEN, token.token.id),
+            "account": people.customer.account_id,
+            "reseller": people.reseller.account_id,
+            "email": people.customer.email,
+        },
+    )
+
+
+def variables_of(query: str, values: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if f"${name}:" in query}
+
+
+def outcome_of(answer: dict[str, Any]) -> str:
+    """Return OK, NOTHING or the code of the one refusal."""
+    if errors := answer.get("errors"):
+        assert not any((answer["data"] or {}).values())
+        return str(errors[0]["extensions"]["code"])
+    value = next(iter(answer["data"].values()))
+    if isinstance(value, dict) and (refusals := value.pop("userErrors", [])):
+        assert not any(value.values()), "a refusal holds nothing but its reason"
+        code = str(refusals[0]["code"])
+        return NOTHING if code == "NOT_FOUND" else code
+    if isinstance(value, dict) and value.get("edges") == []:
+        return NOTHING
+    return NOTHING if value is None else OK
+
+
+@pytest.mark.parametrize(("field", "caller", "expected"), CELLS)
+async def test_a_root_field_serves_whom_it_should_and_a_refusal_changes_nothing(
+    field: str,
+    caller: str,
+    expected: str,
+    stage: Stage,
+    graphql: GraphQL,
+    owner: asyncpg.Connection,
+) -> None:
+    query = TABLE[field][0]
+    before = await fingerprint(owner)
+
+    answer = await graphql(query, secret=stage.secrets[caller], **variables_of(query, stage.target))
+
+    text = json.dumps(answer)
+    assert outcome_of(answer) == expected, text
+    assert_leaks_nothing(text)
+    changed = await fingerprint(owner) != before
+    sessions = {"stranger", "sibling", "other reseller", "the account", "its reseller"}
+    if field == "Mutation.signOut":
+        assert changed is (caller in {*sessions, "the operator"})
+    else:
+        assert changed is (expected == OK and field.startswith("Mutation."))
+
+
+@pytest.mark.parametrize("caller", ["stranger", "sibling", "other reseller"])
+@pytest.mark.parametrize(
+    "field", [field for field, (_, outcomes) in TABLE.items() if NOTHING in outcomes[1:4]]
+)
+async def test_a_foreign_object_answers_exactly_like_a_missing_one(
+    field: str, caller: str, stage: Stage, graphql: GraphQL
+) -> None:
+    query = TABLE[field][0]
+    missing = {
+        "token": node_ids.encode(node_ids.TOKEN, uuid4()),
+        "account": node_ids.encode(node_ids.ACCOUNT, uuid4()),
+        "reseller": node_ids.encode(node_ids.ACCOUNT, uuid4()),
+        "email": stage.target["email"],
+    }
+
+    secret = stage.secrets[caller]
+    foreign = await graphql(query, secret=secret, **variables_of(query, stage.target))
+    absent = await graphql(query, secret=secret, **variables_of(query, missing))
+
+    assert json.dumps(foreign) == json.dumps(absent)
+
+
+async def test_the_list_of_accounts_holds_the_callers_own_fleet_alone(
+    stage: Stage, graphql: GraphQL
+) -> None:
+    people = stage.people
+    fleets = {
+        people.customer: [],
+        people.reseller: [people.customer, people.sibling],
+        people.other_reseller: [people.stranger],
+        people.operator: [
+            people.reseller,
+            people.customer,
+            people.sibling,
+            people.other_reseller,
+            people.stranger,
+        ],
+    }
+    for person, fleet in fleets.items():
+        answer = await graphql(TABLE["Query.accounts"][0], secret=person.secret)
+
+        seen = {edge["node"]["id"] for edge in answer["data"]["accounts"]["edges"]}
+        assert seen == {other.account_id for other in fleet}
+
+
+async def test_every_root_field_of_the_schema_has_a_row() -> None:
+    schema = build_schema(production=False)._schema  # noqa: SLF001 - Strawberry's own is not public
+    assert schema.query_type is not None
+    assert schema.mutation_type is not None
+    fields = {
+        f"{root.name}.{field}"
+        for root in (schema.query_type, schema.mutation_type)
+        for field in root.fields
+    }
+
+    assert fields == set(TABLE)
+    assert schema.subscription_type is None

@@ -1,0 +1,116 @@
+"""How many statements an operation costs, and that the number of rows does not matter."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import GraphQL
+from edge_scene import People
+from factories import make_token
+
+from schema import node_ids
+from service.composition import Service
+
+
+class Counter(logging.Handler):
+    """Counts what Tortoise's client says it sends: every statement but BEGIN and COMMIT."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.statements: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.statements.append(record.getMessage())
+
+
+@contextmanager
+def counted() -> Iterator[list[str]]:
+    logger = logging.getLogger("tortoise.db_client")
+    counter, level, propagate = Counter(), logger.level, logger.propagate
+    logger.addHandler(counter)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield counter.statements
+    finally:
+        logger.removeHandler(counter)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@pytest.fixture
+async def people(service: Service) -> People:
+    return await People.make(service)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_a_page_of_tokens_with_their_accounts_is_two_statements_for_any_number(
+    count: int, people: People, service: Service, graphql: GraphQL
+) -> None:
+    for number in range(count):
+        await make_token(service, (people.customer, people.sibling)[number % 2].actor)
+    query = "{ tokens(first: 50) { edges { node { name status account { name } } } } }"
+
+    with counted() as statements:
+        answer = await graphql(query, secret=people.reseller.secret)
+
+    assert len(answer["data"]["tokens"]["edges"]) == count
+    assert len(statements) == 2, statements
+
+
+OPERATIONS = {
+    "{ viewer { email account { name } } }": 2,
+    "{ availableScopes }": 1,
+    "{ tokens(first: 1) { edges { cursor } } }": 1,
+    "{ accounts(first: 100) { edges { node { name grantableScopes } } } }": 1,
+    "query($token: ID!) { token(id: $token) { name } }": 1,
+    "query($token: ID!) { token(id: $token) { name account { name } } }": 2,
+    "query($account: ID!) { account(id: $account) { name } }": 1,
+    # The account, a namesake's sweep, the token, its secret, reading it back, the trail.
+    'mutation { createToken(input: {name: "new", scopes: ["dns:read"]}) { secret } }': 6,
+    # A lock, the token, then each change, reading it back, the trail; a narrowing also its digests
+    # and the outbox.
+    "mutation($token: ID!) { suspendToken(input: {id: $token}) { token { name } } }": 7,
+    "mutation($token: ID!) { revokeToken(input: {id: $token}) { token { name } } }": 7,
+    "mutation($token: ID!) { updateToken(input: {id: $token, "
+    'allowedIpRanges: ["192.0.2.0/24"]}) { token { name } } }': 7,
+    # As a change, and a namesake's sweep.
+    'mutation($token: ID!) { renameToken(input: {id: $token, name: "b"}) { token { name } } }': 6,
+    "mutation { signOut { userErrors { code } } }": 4,
+}
+
+
+@pytest.mark.parametrize(("query", "expected"), OPERATIONS.items())
+async def test_an_operation_costs_its_fixed_number_of_statements(
+    query: str, expected: int, people: People, service: Service, graphql: GraphQL
+) -> None:
+    token = await make_token(service, people.customer.actor)
+    ids = {
+        "token": node_ids.encode(node_ids.TOKEN, token.token.id),
+        "account": people.customer.account_id,
+    }
+    variables = {name: value for name, value in ids.items() if f"${name}:" in query}
+
+    with counted() as statements:
+        answer = await graphql(query, secret=people.reseller.secret, **variables)
+
+    assert "errors" not in answer, answer
+    assert len(statements) == expected, "\n".join(statements)
+
+
+async def test_a_refusal_before_any_look_up_costs_no_statement(
+    people: People, service: Service, graphql: GraphQL
+) -> None:
+    narrow = await make_token(service, people.customer.actor)
+
+    with counted() as statements:
+        nobody = await graphql("{ tokens(first: 1) { edges { cursor } } }")
+        scope = await graphql("{ tokens(first: 1) { edges { cursor } } }", secret=narrow.secret)
+        size = await graphql(
+            "{ tokens(first: 101) { edges { cursor } } }", secret=people.customer.secret
+        )
+
+    codes = [answer["errors"][0]["extensions"]["code"] for answer in (nobody, scope, size)]
+    assert codes == ["UNAUTHENTICATED", "INSUFFICIENT_SCOPE", "INVALID_INPUT"]
+    assert statements == []

@@ -1,0 +1,121 @@
+"""The schema as its readers see it."""
+
+from collections.abc import Iterator
+
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+    build_schema,
+)
+
+from schema.export import SDL, sdl
+
+# Each value of these is told where it is decided: ErrorCode's in its own description, the others by
+# the description of the field that returns them and by words that say themselves what they are.
+SELF_TOLD_ENUMS = {
+    "AccountKind",
+    "AccountStatus",
+    "ApiTokenOrderField",
+    "ErrorCode",
+    "OrderDirection",
+    "PropagationState",
+    "RevocationReason",
+    "TokenStatus",
+    "TokenWarning",
+}
+
+
+def read() -> GraphQLSchema:
+    return build_schema(SDL.read_text(encoding="utf-8"))
+
+
+def own_types() -> Iterator[GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType]:
+    for name, kind in read().type_map.items():
+        if not name.startswith("__") and isinstance(
+            kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType
+        ):
+            yield kind
+
+
+def elements() -> Iterator[tuple[str, str | None]]:
+    """Yield each thing that a reader may ask about, and what the schema tells of it."""
+    for name, kind in read().type_map.items():
+        if name.startswith("__") or name in {"Boolean", "Float", "ID", "Int", "String"}:
+            continue
+        yield name, kind.description
+        if isinstance(kind, GraphQLEnumType) and name not in SELF_TOLD_ENUMS:
+            for value, meaning in kind.values.items():
+                yield f"{name}.{value}", meaning.description
+    for kind in own_types():
+        for field, told in kind.fields.items():
+            yield f"{kind.name}.{field}", told.description
+            for argument, meant in getattr(told, "args", {}).items():
+                yield f"{kind.name}.{field}({argument}:)", meant.description
+
+
+def test_the_committed_schema_is_the_one_that_is_served() -> None:
+    assert SDL.read_text(encoding="utf-8") == sdl(), "run `python -m schema.export`"
+
+
+def test_everything_has_a_description() -> None:
+    told = dict(elements())
+
+    assert len(told) > 100
+    assert [name for name, description in told.items() if not (description or "").strip()] == []
+
+
+def test_every_error_code_is_explained_in_the_description_of_them_all() -> None:
+    codes = read().type_map["ErrorCode"]
+    assert isinstance(codes, GraphQLEnumType)
+
+    unexplained = [
+        code for code in codes.values if f"- `{code}`: " not in (codes.description or "")
+    ]
+
+    assert unexplained == []
+
+
+def test_no_enum_is_excused_that_is_gone() -> None:
+    assert set(read().type_map) >= SELF_TOLD_ENUMS
+
+
+def test_what_a_list_returns_is_never_null() -> None:
+    lists = {}
+    for kind in own_types():
+        if isinstance(kind, GraphQLInputObjectType):
+            continue
+        for name, field in kind.fields.items():
+            if "[" in str(field.type):
+                lists[f"{kind.name}.{name}"] = field.type
+
+    assert len(lists) > 10
+    for where, field_type in lists.items():
+        assert isinstance(field_type, GraphQLNonNull), where
+        assert isinstance(field_type.of_type, GraphQLList), where
+        assert isinstance(field_type.of_type.of_type, GraphQLNonNull), where
+
+
+def test_every_mutation_takes_one_input_and_tells_its_refusals() -> None:
+    mutation = read().mutation_type
+    assert mutation is not None
+    for name, field in mutation.fields.items():
+        payload = getattr(field.type, "of_type", None)
+        assert isinstance(payload, GraphQLObjectType), name
+        assert str(payload.fields["userErrors"].type) == "[UserError!]!", name
+        assert set(field.args) <= {"input"}, name
+
+
+def test_a_secret_is_a_field_of_two_payloads_and_of_nothing_else() -> None:
+    told = {
+        f"{kind.name}.{field}"
+        for kind in own_types()
+        for field in kind.fields
+        if "secret" in field.lower()
+    }
+
+    assert told == {"CreateTokenPayload.secret", "SignInPayload.sessionSecret"}
