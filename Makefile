@@ -14,7 +14,7 @@ run: ## Start everything on this machine; Ctrl-C stops it
 
 test: ## Run the tests; branch coverage below 95 % fails
 	@.ci/bootstrap dev
-	@$(PYTHON) -m pytest -n 2 --cov --cov-report=term --ignore tests/faults --ignore tests/bench
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --cov --cov-report=term --ignore tests/faults --ignore tests/bench
 
 test-faults: ## Run the campaigns of tests/faults: processes killed, servers cut off
 	@.ci/bootstrap dev

@@ -1,7 +1,7 @@
 """Bring a database to this version's schema, by one process at a time."""
 
 import asyncpg
-from tortoise import Tortoise
+from tortoise.context import TortoiseContext
 from tortoise.migrations.api import migrate as run_migrations
 
 from service.database import tortoise_config
@@ -33,10 +33,9 @@ async def migrate(settings: Settings, *, target: str | None = None) -> None:
             "command_timeout": None,
             "server_settings": {"timezone": "UTC"},
         }
-        try:
+        # A context of its own, closed at its end: what the process has open stays as it is.
+        async with TortoiseContext():
             await run_migrations(config=config, target=target)
-        finally:
-            await Tortoise.close_connections()
         await grant(connection, settings.application_role)
     finally:
         await connection.close()

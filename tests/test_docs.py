@@ -45,12 +45,11 @@ def test_the_readme_lists_every_error_code_as_it_is() -> None:
 
 
 def test_every_test_that_a_document_points_to_exists() -> None:
+    inside = re.compile(r"`((?:tests|service|schema|workers|deploy)/(?!tls)[\w./-]+)`")
     named = {
         (document, path)
         for document in DOCUMENTS
-        for path in re.findall(
-            r"`((?:tests|service|schema|workers|deploy)/(?!tls)[\w./-]+)`", (ROOT / document).read_text()
-        )
+        for path in inside.findall((ROOT / document).read_text())
     }
 
     assert named

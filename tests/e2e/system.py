@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ import httpx2
 from celery import Celery
 from gql import Client, gql
 from gql.transport.aiohttp import AIOHTTPTransport
+from processes import environment
 
 from service.clock import boottime
 from service.local.child import LOOPBACK, free_port, spawn, stop
@@ -138,7 +138,7 @@ class System:
     def __init__(
         self,
         directory: Path,
-        environment: dict[str, str],
+        settings: dict[str, str],
         database: asyncpg.Connection,
         valkey: SteadyValkey,
     ) -> None:
@@ -153,17 +153,15 @@ class System:
         self._ports = {"web": web, "smtp": smtp, "mail": mail, "edge": edge}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.broker_url = valkey.url.removesuffix("/0") + "/1"
-        self.environment = {
-            "PATH": os.defpath,
-            "PYTHONUNBUFFERED": "1",
-            "TOKENWARD_ENVIRONMENT": "test",
-            "TOKENWARD_REDIS_URL": valkey.url,
-            "TOKENWARD_BROKER_URL": self.broker_url,
-            "TOKENWARD_BIND_PORT": str(web),
-            "TOKENWARD_PUBLIC_URL": self.web,
-            "TOKENWARD_SMTP_PORT": str(smtp),
-            **environment,
+        given = {
+            "environment": "test",
+            "redis_url": valkey.url,
+            "broker_url": self.broker_url,
+            "bind_port": str(web),
+            "public_url": self.web,
+            "smtp_port": str(smtp),
         }
+        self.environment = environment(**(given | settings)) | {"PYTHONUNBUFFERED": "1"}
 
     @property
     def anybody(self) -> Person:
@@ -294,9 +292,8 @@ async def opened_system(
     valkey = SteadyValkey(directory / "valkey")
     valkey.start()
     database = await asyncpg.connect(owner_url.format(database=name))
-    environment = {f"TOKENWARD_{key.upper()}": value for key, value in settings.items()}
-    environment["TOKENWARD_DATABASE_URL"] = app_url.format(database=name)
-    system = System(directory, environment, database, valkey)
+    settings["database_url"] = app_url.format(database=name)
+    system = System(directory, settings, database, valkey)
     try:
         yield system
     finally:

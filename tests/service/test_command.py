@@ -1,7 +1,6 @@
 """The command line as its users meet it: a sentence for whatever is in the way, no traceback."""
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from processes import environment
 from redis import Redis
 
 from service.migration import TABLES, migrate
@@ -48,11 +48,7 @@ def run(*arguments: str, **settings: str) -> Ran:
     return subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "service.command", *arguments],
         cwd=ROOT,
-        env={
-            "PATH": os.defpath,
-            "TOKENWARD_SMTP_PORT": "1",  # where nobody listens
-            **{f"TOKENWARD_{name}": value for name, value in settings.items()},
-        },
+        env=environment(**({"smtp_port": "1"} | settings)),  # where nobody listens
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,7 +1,6 @@
 """A real worker process on a real broker: it does the work, and its death loses none."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import asyncpg
 import pytest
 from celery import Celery
 from factories import Platform, make_token
+from processes import environment
 from redis.asyncio import Redis
 
 from service.clock import SystemClock, boottime
@@ -37,19 +37,14 @@ async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
 
 @asynccontextmanager
 async def worker(settings: Settings, name: str) -> AsyncIterator[subprocess.Popen[bytes]]:
-    environment = {
-        "PATH": os.defpath,
-        "TOKENWARD_ENVIRONMENT": "test",
-        "TOKENWARD_DATABASE_URL": settings.database_url.get_secret_value(),
-        "TOKENWARD_REDIS_URL": settings.redis_url.get_secret_value(),
-        "TOKENWARD_BROKER_URL": settings.broker_url.get_secret_value(),
-    }
+    addresses = ("database_url", "redis_url", "broker_url")
+    given = {name: getattr(settings, name).get_secret_value() for name in addresses}
     command = [sys.executable, "-m", "celery", "--app", "workers.app", "worker"]
     process = spawn(
         [*command, "--hostname", f"{name}@%h", "--loglevel", "WARNING"],
         signal.SIGKILL,
         cwd=ROOT,
-        env=environment,
+        env=environment(environment="test", **given),
     )
     try:
         yield process
