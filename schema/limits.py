@@ -122,9 +122,22 @@ class LimitsDocuments(SchemaExtension):
 
     def on_validate(self) -> Iterator[None]:
         """Measure the document before it is validated."""
-        if (document := self.execution_context.graphql_document) is not None:
-            check(Measure.of(document))
+        context = self.execution_context
+        if context.graphql_document is not None:
+            check(Measure.of(context.graphql_document))
+            if context._provided_operation_name is None:  # noqa: SLF001 - the public name guesses
+                check_operations(context.graphql_document)
         yield
+
+
+def check_operations(document: DocumentNode) -> None:
+    """Let a document pass that leaves no doubt which operation is meant (GraphQL §6.1).
+
+    Raises:
+        GraphQLError: If it holds several, and none was named.
+    """
+    if sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) > 1:
+        raise GraphQLError("Name the operation: the document holds several.")
 
 
 def check(size: Size) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from service import scopes
+from service import scopes, token_rules
 from service.access.accounts import (
     Account,
     find_account,
@@ -17,7 +17,7 @@ from service.access.actor import EVERYTHING, Actor
 from service.access.door import open_door
 from service.access.system import system_has_operator
 from service.clock import new_id
-from service.errors import AccountInactive, Forbidden, InvalidInput, ScopeNotGrantable
+from service.errors import AccountInactive, Forbidden, InvalidInput
 from service.names import ACCOUNT_NAME_CHARACTERS_MAX, clean_email, clean_name
 from service.paging import Page, PageRequest
 from service.passwords import Passwords
@@ -122,7 +122,14 @@ class Accounts:
                 raise InvalidInput("That account is not a reseller.", field="resellerId")
             if not above.is_usable:
                 raise AccountInactive
-            grantable = self._clean_grantable(wanted.grantable_scopes, above, actor)
+            grantable = sorted(scopes.intersect(above.grantable_scopes, actor.scopes))
+            if wanted.grantable_scopes is not None:
+                grantable = token_rules.clean_scopes(
+                    wanted.grantable_scopes,
+                    catalogue=self.settings.scope_catalogue,
+                    caps=(above.grantable_scopes, actor.scopes),
+                    field="grantableScopes",
+                )
             account_id = new_id()
             reseller_id = above.id if above.kind is AccountKind.RESELLER else None
             if wanted.kind is AccountKind.RESELLER:
@@ -176,20 +183,6 @@ class Accounts:
             raise Forbidden
         if wanted.kind is AccountKind.RESELLER and wanted.reseller_id is not None:
             raise InvalidInput("A reseller has no reseller.", field="resellerId")
-
-    def _clean_grantable(
-        self, wanted: tuple[str, ...] | None, above: Account, actor: Actor
-    ) -> list[str]:
-        if wanted is None:
-            return sorted(scopes.intersect(above.grantable_scopes, actor.scopes))
-        for scope in wanted:
-            if not (
-                scopes.is_scope(scope)
-                and scopes.covers(above.grantable_scopes, scope)
-                and scopes.covers(actor.scopes, scope)
-            ):
-                raise ScopeNotGrantable(field="grantableScopes")
-        return sorted(set(wanted))
 
 
 async def _insert(

@@ -46,7 +46,10 @@ def clean_ranges(texts: Iterable[str], *, field: str = "allowedIpRanges") -> tup
         try:
             if "%" in text:
                 raise ValueError("a zone")
-            networks.add(ip_network(text.strip()))
+            network = ip_network(text.strip())
+            if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+                raise ValueError("an IPv4 range, which no client would ever match")
+            networks.add(network)
         except ValueError:
             raise InvalidInput(
                 f"`{text[:50]}` is not an address or a CIDR range.", field=field

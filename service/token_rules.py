@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from service import addresses, scopes
-from service.errors import InvalidInput, WideningRefused
+from service.errors import InvalidInput, ScopeNotGrantable, WideningRefused
 
+SCOPES_MAX = 50
 INSTANT_MAX = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
@@ -59,15 +60,45 @@ def clean_span(
     return not_before, expires_at
 
 
+def clean_scopes(
+    wanted: Sequence[str],
+    *,
+    catalogue: Sequence[str],
+    caps: Sequence[Sequence[str]],
+    field: str,
+) -> list[str]:
+    """Return scopes that may be granted, sorted, each once.
+
+    Args:
+        wanted: ``noun:verb``, ``noun:*`` or ``*``.
+        catalogue: Every right the platform knows.
+        caps: What each of those who grant may grant; none is exceeded.
+        field: The input field, for the refusal.
+
+    Raises:
+        InvalidInput: If there are more than 50.
+        ScopeNotGrantable: If one is unknown or beyond a cap.
+    """
+    if len(wanted) > SCOPES_MAX:
+        raise InvalidInput(f"Name at most {SCOPES_MAX} scopes.", field=field)
+    for scope in wanted:
+        known = scope == scopes.EVERYTHING or scopes.is_known(scope, catalogue)
+        if not known or not all(scopes.covers(cap, scope) for cap in caps):
+            raise ScopeNotGrantable(field=field)
+    return sorted(set(wanted))
+
+
 def narrower_scopes(previous: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """Return scopes that give nothing which the previous ones did not.
 
     Raises:
         WideningRefused: If they would.
-        InvalidInput: If there are none.
+        InvalidInput: If there are none, or more than 50.
     """
     if not wanted:
         raise InvalidInput("A token needs a scope. Revoke it instead.", field="scopes")
+    if len(wanted) > SCOPES_MAX:
+        raise InvalidInput(f"Name at most {SCOPES_MAX} scopes.", field="scopes")
     if not (all(map(scopes.is_scope, wanted)) and scopes.covers_all(previous, wanted)):
         raise WideningRefused(field="scopes")
     return sorted(set(wanted))

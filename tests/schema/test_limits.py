@@ -81,6 +81,7 @@ WRONG = {
     "first a string": '{ tokens(first: "1") { edges { cursor } } }',
     "defer": "{ viewer { ... @defer { email } } }",
     "comment only": "# nothing",
+    "several operations": "query A { __typename } query B { __typename }",
     "typed twice": "{ viewer { email: scopes email } }",
 }
 TYPOS = {

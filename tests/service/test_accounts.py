@@ -95,6 +95,18 @@ async def test_the_operator_may_create_a_customer_of_a_reseller(
         ("reseller", {"reseller_id": "other_reseller"}, "NOT_FOUND", None),
         (
             "reseller",
+            {"grantable_scopes": ("dns:read",) * 51},
+            "INVALID_INPUT",
+            "grantableScopes",
+        ),
+        (
+            "reseller",
+            {"grantable_scopes": ("no:such",)},
+            "SCOPE_NOT_GRANTABLE",
+            "grantableScopes",
+        ),
+        (
+            "reseller",
             {"grantable_scopes": ("dns:fly:high",)},
             "SCOPE_NOT_GRANTABLE",
             "grantableScopes",

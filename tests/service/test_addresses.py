@@ -108,8 +108,10 @@ def test_ranges_are_stored_in_one_form_sorted_and_once(
     assert clean_ranges(ranges) == ranges
 
 
-@pytest.mark.parametrize("text", ["10.0.0.1/8", "192.0.2.1/31", "2001:db8::1/64", "0.0.0.1/0"])
-def test_host_bits_are_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["::ffff:10.0.0.0/104", "10.0.0.1/8", "192.0.2.1/31", "2001:db8::1/64", "0.0.0.1/0"]
+)
+def test_a_range_that_would_mean_something_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         clean_ranges(["192.0.2.0/24", text])
 

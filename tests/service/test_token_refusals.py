@@ -21,6 +21,7 @@ from service.tokens import TokenChanges
         ({"scopes": ("dns:read", "mail:read")}, "WIDENING_REFUSED", "scopes"),
         ({"scopes": ("dns:read\n",)}, "WIDENING_REFUSED", "scopes"),
         ({"scopes": ()}, "INVALID_INPUT", "scopes"),
+        ({"scopes": ("dns:read",) * 51}, "INVALID_INPUT", "scopes"),
         ({"allowed_ip_ranges": ()}, "WIDENING_REFUSED", "allowedIpRanges"),
         ({"allowed_ip_ranges": ("192.0.2.1/25",)}, "INVALID_INPUT", "allowedIpRanges"),
         ({"allowed_ip_ranges": ("0.0.0.0/0",)}, "WIDENING_REFUSED", "allowedIpRanges"),
@@ -56,6 +57,7 @@ async def test_an_update_that_does_not_narrow_is_refused(
     ("wanted", "code", "field"),
     [
         ({"scopes": ()}, "INVALID_INPUT", "scopes"),
+        ({"scopes": ("dns:read",) * 51}, "INVALID_INPUT", "scopes"),
         ({"scopes": ("dns:read",) * 51}, "INVALID_INPUT", "scopes"),
         ({"scopes": ("dns:fly",)}, "SCOPE_NOT_GRANTABLE", "scopes"),
         ({"scopes": ("dns:read", "no:such")}, "SCOPE_NOT_GRANTABLE", "scopes"),
