@@ -225,6 +225,10 @@ class System:
             return {}
         return dict(answer.json())
 
+    async def is_ready(self) -> bool:
+        """Return whether the web process serves requests."""
+        return bool((await self.readiness()).get("ready"))
+
     async def is_whole(self) -> bool:
         """Return whether every process answers and all is well."""
         parts = await self.readiness()
