@@ -161,47 +161,50 @@ class Tokens:
             NameTaken: If a token that has not ended bears the name.
         """
         actor.require(WRITE)
-        name = clean_token_name(wanted.name)
-        ranges = addresses.clean_ranges(wanted.allowed_ip_ranges)
         secret = make_secret(self.settings.token_label, self.settings.pepper_keys)
         async with self.work.begin(actor.reach, actor) as unit:
             account = await find_account(unit.door, wanted.account_id or actor.account_id)
             if not account.is_usable:
                 raise AccountInactive
-            if not wanted.scopes:
-                raise InvalidInput("A token needs a scope.", field="scopes")
+            row = self._row(wanted, account, actor, unit.now)
+            await insert_token(unit.door, row, secret, new_id())
+            told = {name: row[name] for name in ("name", "scopes")}
+            unit.audit("token.created", row["id"], _owner(account), **told)
+            token = await find_token(unit.door, row["id"])
+        return Created(token, secret.text, _warnings(token))
+
+    def _row(
+        self, wanted: NewToken, account: Account, actor: Actor, now: datetime
+    ) -> dict[str, Any]:
+        """Return the columns of a new token, or refuse what may not be."""
+        if not wanted.scopes:
+            raise InvalidInput("A token needs a scope.", field="scopes")
+        not_before, expires_at = token_rules.clean_span(
+            wanted.not_before,
+            wanted.expires_at,
+            now=now,
+            lifetime_days_max=self.settings.max_lifetime_days,
+        )
+        return {
+            "id": new_id(),
+            "account_id": account.id,
+            "reseller_id": account.reseller_id,
+            "kind": CredentialKind.API_TOKEN.value,
+            "member_id": actor.member_id if actor.account_id == account.id else None,
+            "name": clean_token_name(wanted.name),
             # The actor's own credential caps too: else a narrow token would mint a wide one.
-            granted = token_rules.clean_scopes(
+            "scopes": token_rules.clean_scopes(
                 wanted.scopes,
                 catalogue=self.settings.scope_catalogue,
                 caps=(account.grantable_scopes, actor.scopes),
                 field="scopes",
-            )
-            not_before, expires_at = token_rules.clean_span(
-                wanted.not_before,
-                wanted.expires_at,
-                now=unit.now,
-                lifetime_days_max=self.settings.max_lifetime_days,
-            )
-            token_id = new_id()
-            row: dict[str, Any] = {
-                "id": token_id,
-                "account_id": account.id,
-                "reseller_id": account.reseller_id,
-                "kind": CredentialKind.API_TOKEN.value,
-                "member_id": actor.member_id if actor.account_id == account.id else None,
-                "name": name,
-                "scopes": granted,
-                "allowed_ip_ranges": list(ranges),
-                "created_at": unit.now,
-                "not_before": not_before,
-                "expires_at": expires_at,
-                "version": 1,
-            }
-            await insert_token(unit.door, row, secret, new_id())
-            unit.audit("token.created", token_id, _owner(account), name=name, scopes=granted)
-            token = await find_token(unit.door, token_id)
-        return Created(token, secret.text, _warnings(token))
+            ),
+            "allowed_ip_ranges": list(addresses.clean_ranges(wanted.allowed_ip_ranges)),
+            "created_at": now,
+            "not_before": not_before,
+            "expires_at": expires_at,
+            "version": 1,
+        }
 
     async def rename(
         self, actor: Actor, token_id: UUID, name: str, *, expected_version: int | None = None

@@ -231,13 +231,8 @@ async def test_an_answer_whose_flight_stood_still_is_not_used(source: Source) ->
             pass
         return found
 
-    validator = Validator(
-        Cache(hot_client(NOWHERE), b"k" * 32, lease),
-        stand_still,
-        PEPPERS,
-        clock=FrozenClock(),
-        lease_seconds=lease,
-    )
+    cache = Cache(hot_client(NOWHERE), b"k" * 32, lease)
+    validator = Validator(cache, stand_still, PEPPERS, clock=FrozenClock(), lease_seconds=lease)
 
     assert await status(validator, source) is Status.UNAVAILABLE
     assert validator.near.find(source.secret.digest) is None
