@@ -10,7 +10,7 @@ import re
 import secrets
 import string
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -92,9 +92,3 @@ def digest_of(text: str, pepper: bytes) -> bytes:
         RFC 7693 (BLAKE2b in its keyed mode).
     """
     return blake2b(text.encode(), key=pepper, digest_size=32, person=b"tokenward-secret").digest()
-
-
-def digests_of(text: str, peppers: Mapping[int, bytes]) -> Iterator[bytes]:
-    """Yield the digest under each pepper, the signing one first."""
-    for pepper in peppers.values():
-        yield digest_of(text, pepper)

@@ -14,7 +14,6 @@ from service.secret_format import (
     SCANNER_PATTERN,
     checksum,
     digest_of,
-    digests_of,
     is_session,
     is_well_formed,
     make_secret,
@@ -256,10 +255,3 @@ def test_a_digest_is_32_bytes_of_this_purpose_alone(text: str, pepper: bytes) ->
     assert digest == digest_of(text, pepper)
     assert len(digest) == 32
     assert digest != blake2b(text.encode(), key=pepper, digest_size=32).digest()
-
-
-@given(secret_texts())
-def test_a_secret_is_looked_up_under_each_pepper_the_signing_one_first(text: str) -> None:
-    digests = list(digests_of(text, PEPPERS))
-
-    assert digests == [digest_of(text, PEPPERS[7]), digest_of(text, PEPPERS[3])]
