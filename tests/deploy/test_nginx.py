@@ -29,6 +29,8 @@ from nginx_scene import (
     serving,
 )
 
+from service.local.child import free_port
+
 
 @pytest.fixture(scope="module")
 async def running_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
@@ -53,8 +55,8 @@ def edge(running_edge: Edge) -> Edge:
 
 @pytest.mark.needs("nginx")
 def test_nginx_accepts_the_template(tmp_path: Path) -> None:
-    values = {"TOKENWARD_WEB": "127.0.0.1:1", "UPSTREAM": "127.0.0.1:2", "LISTEN": "127.0.0.1:3"}
-    configuration = render(tmp_path, **values)
+    values = {"TOKENWARD_WEB": "127.0.0.1:1", "UPSTREAM": "127.0.0.1:2"}
+    configuration = render(tmp_path, **values, LISTEN=f"127.0.0.1:{free_port()}")
 
     checked = subprocess.run(  # noqa: S603 - our own configuration
         [NGINX, "-t", "-p", tmp_path, "-c", configuration],
