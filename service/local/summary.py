@@ -33,7 +33,7 @@ class Summary:
         return "\n" + "\n".join(f"  {line}".rstrip() for line in lines) + "\n"
 
     def _addresses(self) -> str:
-        lines = [f"Console   {self.address}/", f"GraphQL   {self.address}/graphql"]
+        lines = [f"Page      {self.address}/", f"GraphQL   {self.address}/graphql"]
         if self.mail_address:
             lines.append(f"E-mail    {self.mail_address}/")
         return "\n".join(lines)
@@ -55,5 +55,5 @@ class Summary:
             return ""
         return (
             "Is this token valid?\n"
-            f"curl -sS -X POST {self.address}/validate -H 'Authorization: Bearer {self.secret}'"
+            f"curl -i {self.address}/validate -H 'Authorization: Bearer {self.secret}'"
         )
