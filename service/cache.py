@@ -4,7 +4,7 @@
 ``rv``           the epoch, and a cut-off per account
 
 
-Safety never depends on anything here arriving, staying or being true (DESIGN: as-of leases). What
+Safety never depends on anything here arriving, staying or being true (DECISIONS, D-001). What
 comes back is believed only with a signature over all of it, so that write access to Redis alone
 mints nothing.
 """

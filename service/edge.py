@@ -114,15 +114,16 @@ class Edge:
         if not form or not form.get("token") or not _are_scopes(wanted):
             await _respond_json(send, 400, {"error": "invalid_request"})
             return
-        verdict = await self._open.check(
-            form["token"],
-            address=parse_address(form.get("client_address", "")),
-            scope=wanted,
-        )
+        address = parse_address(form.get("client_address", ""))
+        # Only within the caller's reach is it a use: others must not write into a token's record.
+        verdict = await self._open.check(form["token"], address=address, scope=wanted, is_use=False)
         if verdict.status is Status.UNAVAILABLE:
             await _respond(send, 503, [(b"retry-after", b"1")])
             return
-        await _respond_json(send, 200, self._introspection(verdict, Actor.of(caller.record)))
+        told = self._introspection(verdict, Actor.of(caller.record))
+        if told["active"] and verdict.record is not None:
+            self._open.note_use(verdict.record, address)
+        await _respond_json(send, 200, told)
 
     def _introspection(self, verdict: Verdict, caller: Actor) -> dict[str, Any]:
         record = verdict.record

@@ -322,7 +322,7 @@ class Settings(BaseSettings):
         """The longest time after a revoke in which any validator may still say VALID.
 
         Two leases, because one backward step of Redis' clock can double one, and a margin of two
-        seconds for what lies between the processes (DESIGN: as-of leases).
+        seconds for what lies between the processes (DECISIONS, D-001).
         """
         return 2 * self.lease_seconds + 2
 

@@ -83,6 +83,7 @@ class Validator:
         address: Address | None = None,
         scope: str | None = None,
         kind: CredentialKind = CredentialKind.API_TOKEN,
+        is_use: bool = True,
     ) -> Verdict:
         """Return whether a secret may be used now, from an address, for a scope. Never raises.
 
@@ -91,6 +92,7 @@ class Validator:
             address: The client's; None fails tokens that are limited to addresses.
             scope: ``noun:verb``; None asks for none.
             kind: A secret of the other kind is UNKNOWN: a person's session opens no API.
+            is_use: Whether a yes is told as the token's last use; see :meth:`note_use`.
         """
         try:
             record = await self._record(secret)
@@ -100,9 +102,13 @@ class Validator:
             return UNKNOWN
         now = self._clock.now()
         verdict = judge(record, now, address=address, scope=scope)
-        if verdict.is_valid:
+        if verdict.is_valid and is_use:
             self.usage.note(record, now, address)
         return verdict
+
+    def note_use(self, record: Record, address: Address | None) -> None:
+        """Tell a use that :meth:`check` was asked to leave out."""
+        self.usage.note(record, self._clock.now(), address)
 
     async def _record(self, secret: str) -> Record | None:
         if not secret_format.is_well_formed(secret):

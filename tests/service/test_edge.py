@@ -14,7 +14,8 @@ from service.app import create_app
 from service.composition import Service
 from service.settings import Settings
 from service.tokens import Created
-from service.validator import open_validator
+from service.usage import flush_usage
+from service.validator import Validator, open_validator
 
 REALM = 'Bearer realm="tokenward"'
 INACTIVE = b'{"active": false}'
@@ -205,6 +206,27 @@ async def test_introspection_tells_a_live_token_within_reach(
     answer = await http.post("/introspect", data={"token": begun.secret}, headers=asking)
     assert "exp" not in answer.json()
     assert answer.json()["nbf"] == now
+
+
+async def test_an_introspection_is_a_use_within_the_callers_reach_alone(
+    people: People,
+    service: Service,
+    validator: Validator,
+    asking: dict[str, str],
+    http: httpx2.AsyncClient,
+) -> None:
+    own = await make_token(service, people.customer.actor)
+    foreign = await make_token(service, people.stranger.actor)
+
+    for created in (own, foreign):
+        form = {"token": created.secret, "client_address": "198.51.100.9"}
+        await http.post("/introspect", data=form, headers=asking)
+
+    await validator.usage.hand_on(service.cache.redis)
+    await flush_usage(service.cache.redis)
+    operator = people.operator.actor
+    used = [await service.tokens.get(operator, made.token.id) for made in (own, foreign)]
+    assert [token.last_used_address for token in used] == ["198.51.100.9", None]
 
 
 async def test_every_no_of_introspection_is_the_same(
