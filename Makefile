@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults bench lint check-locks format lock schema clean
+.PHONY: help run test lint check-locks format lock schema clean
 
 PYTHON := .venv/bin/python
 COMPILE := --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --quiet
@@ -14,17 +14,7 @@ run: ## Start everything on this machine; Ctrl-C stops it
 
 test: ## Run the tests; branch coverage below 95 % fails
 	@.ci/bootstrap dev
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --cov --cov-report=term --ignore tests/faults --ignore tests/bench
-
-test-faults: ## Run the campaigns of tests/faults: processes killed, servers cut off
-	@.ci/bootstrap dev
-	@echo "The campaigns live in tests/faults."
-	@if [ -d tests/faults ]; then $(PYTHON) -m pytest tests/faults; fi
-
-bench: ## Measure; the benchmarks live in tests/bench
-	@.ci/bootstrap dev
-	@echo "The benchmarks live in tests/bench."
-	@if [ -d tests/bench ]; then $(PYTHON) -m pytest tests/bench -s; fi
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 lint: ## Check style, types, layers and locks
 	@.ci/bootstrap dev

@@ -3,7 +3,6 @@
 ``tk:<digest>``  one record: state, as-of, epoch, chain, payload, signature
 ``rv``           the epoch, and a cut-off per account
 
-
 Safety never depends on anything here arriving, staying or being true (DECISIONS, D-001). What
 comes back is believed only with a signature over all of it, so that write access to Redis alone
 mints nothing.
@@ -80,7 +79,7 @@ class Answer:
 class Cache:
     """The shared cache of records."""
 
-    def __init__(self, redis: "Redis", signing_key: bytes, lease_seconds: float) -> None:
+    def __init__(self, redis: Redis, signing_key: bytes, lease_seconds: float) -> None:
         self.redis = redis
         self._signing_key = blake2b(
             key=signing_key, digest_size=32, person=b"tokenward-cache"
@@ -172,7 +171,7 @@ class Cache:
         return signed.digest()
 
 
-def hot_client(url: str, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> "Redis":
+def hot_client(url: str, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> Redis:
     """Return a client for request paths: one try and a deadline.
 
     redis-py 8.1's own defaults wait up to a minute for a server that hangs.

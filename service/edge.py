@@ -80,12 +80,8 @@ class Edge:
         )
         if verdict.is_valid and verdict.record is not None:
             await _respond(send, 200, _identity(verdict.record))
-        elif verdict.status is Status.UNAVAILABLE:
-            await _respond(send, 503, [(b"retry-after", b"1")])
-        elif verdict.status in {Status.INSUFFICIENT_SCOPE, Status.IP_NOT_ALLOWED}:
-            await _respond(send, 403, [_challenge(verdict.status, wanted)])
         else:
-            await _respond(send, 401, [_challenge(verdict.status)])
+            await _refuse(send, verdict.status, wanted)
 
     async def _introspect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell a resource server of a token within its own reach; every no is the same."""
@@ -101,13 +97,8 @@ class Edge:
             address=client_address(scope, self._settings.trusted_proxies),
             scope=INTROSPECT_SCOPE,
         )
-        if caller.status is Status.UNAVAILABLE:
-            await _respond(send, 503, [(b"retry-after", b"1")])
-            return
         if not caller.is_valid or caller.record is None:
-            refused = caller.status is Status.INSUFFICIENT_SCOPE
-            challenge = _challenge(caller.status, INTROSPECT_SCOPE if refused else None)
-            await _respond(send, 403 if refused else 401, [challenge])
+            await _refuse(send, caller.status, INTROSPECT_SCOPE)
             return
         form = await _read_form(scope, receive)
         wanted = form.get("scope") if form else None
@@ -118,7 +109,7 @@ class Edge:
         # Only within the caller's reach is it a use: others must not write into a token's record.
         verdict = await self._open.check(form["token"], address=address, scope=wanted, is_use=False)
         if verdict.status is Status.UNAVAILABLE:
-            await _respond(send, 503, [(b"retry-after", b"1")])
+            await _refuse(send, verdict.status)
             return
         told = self._introspection(verdict, Actor.of(caller.record))
         if told["active"] and verdict.record is not None:
@@ -163,13 +154,22 @@ def _identity(record: Record) -> list[Header]:
     ]
 
 
+async def _refuse(send: Send, status: Status, wanted: str | None = None) -> None:
+    """Answer a verdict that is not VALID; where the truth is not known, that one may try again."""
+    if status is Status.UNAVAILABLE:
+        await _respond(send, 503, [(b"retry-after", b"1")])
+        return
+    known = status in {Status.INSUFFICIENT_SCOPE, Status.IP_NOT_ALLOWED}
+    await _respond(send, 403 if known else 401, [_challenge(status, wanted)])
+
+
 def _challenge(status: Status | None, wanted: str | None = None) -> Header:
     """Return the header of RFC 6750 §3; without a credential it names no error."""
     value = 'Bearer realm="tokenward"'
     if status is not None:
         error = "insufficient_scope" if status is Status.INSUFFICIENT_SCOPE else "invalid_token"
         value += f', error="{error}", error_description="{_DESCRIPTIONS[status]}"'
-        if error == "insufficient_scope" and wanted and all(map(scopes.is_scope, wanted.split())):
+        if error == "insufficient_scope" and wanted:
             value += f', scope="{wanted}"'
     return (b"www-authenticate", value.encode("ascii"))
 

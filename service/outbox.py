@@ -16,6 +16,7 @@ from service.access.actor import EVERYTHING
 from service.access.door import as_uuid, open_door
 from service.cache import Cache, Drop
 from service.clock import Clock
+from service.errors import Unavailable
 
 BATCH = 500
 REPEATS = 2
@@ -68,7 +69,7 @@ class Relay:
         while True:
             try:
                 await self.relay_due()
-            except (BaseORMException, OSError, TimeoutError) as failure:
+            except (Unavailable, BaseORMException) as failure:
                 log.warning("relay.failed", reason=type(failure).__name__)
             except Exception:  # the relay must outlive what nobody foresaw
                 log.exception("relay.failed")

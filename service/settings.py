@@ -137,10 +137,14 @@ class Settings(BaseSettings):
         12.0, gt=0, le=24 * 30, description="How long a person stays signed in, in hours."
     )
     sign_in_attempts: int = Field(
-        10, ge=1, le=1000, description="Failed sign-ins per account in 15 minutes before a pause."
+        10,
+        ge=1,
+        le=1000,
+        description="Failed sign-ins per person and client address in 15 minutes before a pause; "
+        "ten times as many per person from anywhere.",
     )
     sign_in_attempts_per_address: int = Field(
-        100, ge=1, le=100_000, description="The same per client address."
+        100, ge=1, le=100_000, description="Failed sign-ins per client address, whoever tries."
     )
     notice_threshold_days: Annotated[tuple[int, ...], NoDecode] = Field(
         (30, 7, 1), description="Days before an expiry at which people are told, comma-separated."

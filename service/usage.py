@@ -26,11 +26,11 @@ class UsageBuffer:
     """The last use of each secret that one validator process saw since it handed them on."""
 
     def __init__(self) -> None:
-        self._uses: dict[UUID, str] = {}
+        self._uses: dict[UUID, tuple[datetime, Address | None]] = {}
 
     def note(self, record: Record, now: datetime, address: Address | None) -> None:
         """Remember a use."""
-        self._uses[record.secret_id] = f"{int(now.timestamp() * 1000)} {address or ''}"
+        self._uses[record.secret_id] = (now, address)
 
     async def hand_on(self, redis: Redis) -> None:
         """Add what was seen to Redis; kept for the next time where Redis does not answer."""
@@ -38,7 +38,7 @@ class UsageBuffer:
         if not uses:
             return
         try:
-            await redis.hset(KEY, mapping={str(secret): use for secret, use in uses.items()})
+            await redis.hset(KEY, mapping=dict(_told(*use) for use in uses.items()))
         except Failed:
             self._uses = uses | self._uses
 
@@ -87,6 +87,12 @@ async def _flush_batches(redis: Redis, key: bytes) -> int:
         await system.system_record_uses(rows)
         await redis.hdel(key, *uses)
         count += len(rows)
+
+
+def _told(secret: UUID, use: tuple[datetime, Address | None]) -> tuple[str, str]:
+    """Return a use as Redis holds it; :func:`_parse` reads it."""
+    now, address = use
+    return str(secret), f"{int(now.timestamp() * 1000)} {address or ''}"
 
 
 def _parse(secret: str | bytes, use: str | bytes) -> tuple[UUID, datetime, str | None] | None:

@@ -109,8 +109,13 @@ _SORT = {
 }
 
 
-async def find_token(door: Door, token_id: UUID) -> Token:
+async def find_token(door: Door, token_id: UUID, *, locking: str = "") -> Token:
     """Return an API token within reach.
+
+    Args:
+        door: An open door.
+        token_id: Its id.
+        locking: PostgreSQL's locking clause; see :func:`lock_token`.
 
     Raises:
         NotFound: If there is none, or it is another tenant's.
@@ -119,11 +124,21 @@ async def find_token(door: Door, token_id: UUID) -> Token:
     reach = statement.within(door.reach, account="t.account_id", reseller="t.reseller_id")
     statement.text = (
         f"{_SELECT} WHERE t.id = {statement.bind(token_id)} AND t.kind = 'API_TOKEN' AND {reach}"
+        f" {locking}"
     )
     row = await door.one(statement)
     if row is None:
         raise NotFound("There is no such token.")
     return Token.from_row(row)
+
+
+async def lock_token(door: Door, token_id: UUID) -> Token:
+    """Return a token and hold its row until the transaction ends, so that a decision stays true.
+
+    Raises:
+        NotFound: If it is not within reach.
+    """
+    return await find_token(door, token_id, locking="FOR NO KEY UPDATE OF t")
 
 
 async def list_tokens(
@@ -290,32 +305,17 @@ async def change_token(
         "TRUE" if expected_version is None else f"version = {statement.bind(expected_version)}"
     )
     statement.text = (
-        f"UPDATE api_token SET {settings}, version = version + 1"
+        f"WITH changed AS (UPDATE api_token SET {settings}, version = version + 1"
         f" WHERE id = {statement.bind(token_id)} AND kind = 'API_TOKEN' AND {reach} AND {version}"
-        f" AND {_NOT_ENDED.format(now=statement.bind(now))} RETURNING id"
+        f" AND {_NOT_ENDED.format(now=statement.bind(now))} RETURNING *)"
+        f" {_SELECT.replace('api_token t', 'changed t')}"
     )
-    if await door.one(statement) is None:
-        token = await find_token(door, token_id)
-        if token.status(now) in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
-            raise TokenEnded
-        raise VersionConflict
-    return await find_token(door, token_id)
-
-
-async def lock_token(door: Door, token_id: UUID) -> Token:
-    """Return a token and hold its row until the transaction ends, so that a decision stays true.
-
-    Raises:
-        NotFound: If it is not within reach.
-    """
-    statement = Statement()
-    reach = statement.within(door.reach, account="account_id", reseller="reseller_id")
-    statement.text = (
-        f"SELECT id FROM api_token WHERE id = {statement.bind(token_id)} AND {reach}"
-        " FOR NO KEY UPDATE"
-    )
-    await door.query(statement)
-    return await find_token(door, token_id)
+    if (row := await door.one(statement)) is not None:
+        return Token.from_row(row)
+    token = await find_token(door, token_id)
+    if token.status(now) in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
+        raise TokenEnded
+    raise VersionConflict
 
 
 async def end_session(door: Door, session_id: UUID, *, now: datetime) -> bool:

@@ -285,7 +285,14 @@ async def test_introspection_is_for_callers_with_the_scope(
     lacking = await make_token(service, people.reseller.actor, scopes=("tokens:read",))
     revoked = await make_token(service, people.reseller.actor, scopes=("tokens:*",))
     await service.tokens.revoke(people.reseller.actor, revoked.token.id)
+    elsewhere = await make_token(
+        service,
+        people.reseller.actor,
+        scopes=("tokens:introspect",),
+        allowed_ip_ranges=("198.51.100.0/24",),
+    )
 
+    misplaced = await http.post("/introspect", data=form, headers=bearer(elsewhere.secret))
     forbidden = await http.post("/introspect", data=form, headers=bearer(lacking.secret))
     refused = [
         await http.post("/introspect", data=form, headers=headers)
@@ -297,7 +304,7 @@ async def test_introspection_is_for_callers_with_the_scope(
         )
     ]
 
-    assert forbidden.status_code == 403
+    assert (misplaced.status_code, forbidden.status_code) == (403, 403)
     assert forbidden.headers["www-authenticate"] == challenge(
         "insufficient_scope", "the token lacks a scope", scope="tokens:introspect"
     )
