@@ -9,8 +9,19 @@ from service.settings import Settings
 
 ADVISORY_LOCK = 0x746F6B656E  # "token"; two migrations at once would both create the history table
 
-FUNCTIONS = "credential_by_digest(bytea), reseller_caps(uuid)"
-TABLES = ("account", "member", "api_token", "secret", "notice", "audit_event", "outbox_event")
+FUNCTIONS = ("credential_by_digest(bytea)", "reseller_caps(uuid)", "forget_canaries(timestamptz)")
+TABLES = (
+    "account",
+    "member",
+    "api_token",
+    "secret",
+    "replay",
+    "notice",
+    "audit_event",
+    "outbox_event",
+)
+FORGETTABLE = {"outbox_event", "replay"}
+"""Tables whose rows the application may delete; of the others none ever goes."""
 
 
 async def migrate(settings: Settings, *, target: str | None = None) -> None:
@@ -61,9 +72,11 @@ async def grant(connection: asyncpg.Connection, role: str) -> None:
         await connection.execute(f"GRANT SELECT, INSERT ON {table} TO {quoted}")
         if table != "audit_event":
             await connection.execute(f"GRANT UPDATE ON {table} TO {quoted}")
-    if "outbox_event" in existing:
-        await connection.execute(f"GRANT DELETE ON outbox_event TO {quoted}")
-        await connection.execute(f"GRANT EXECUTE ON FUNCTION {FUNCTIONS} TO {quoted}")
+    for table in FORGETTABLE & existing:
+        await connection.execute(f"GRANT DELETE ON {table} TO {quoted}")
+    for function in FUNCTIONS:
+        if await connection.fetchval("SELECT to_regprocedure($1)", function) is not None:
+            await connection.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {quoted}")
 
 
 async def bypasses_row_security(connection: asyncpg.Connection) -> bool:

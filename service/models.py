@@ -72,6 +72,7 @@ class ApiToken(TenantRow):
     name = fields.CharField(max_length=50)
     scopes: fields.Field[list[str]] = ArrayField("text")
     allowed_ip_ranges: fields.Field[list[str]] = ArrayField("text")
+    audiences: fields.Field[list[str]] = ArrayField("text")
     created_at = fields.DatetimeField()
     not_before = fields.DatetimeField(null=True)
     expires_at = fields.DatetimeField(null=True)
@@ -90,7 +91,10 @@ class ApiToken(TenantRow):
 
 
 class Secret(TenantRow):
-    """One digest that opens a token; a token has one, and two while it is rotated."""
+    """One digest that opens a token; a token has one, and two while it is rotated.
+
+    ``retires_at`` is its end as planned, ``retired_at`` that it was ended by an act.
+    """
 
     token_id = fields.UUIDField()
     digest = fields.BinaryField()
@@ -99,12 +103,33 @@ class Secret(TenantRow):
     last_four = fields.CharField(max_length=4)
     created_at = fields.DatetimeField()
     retires_at = fields.DatetimeField(null=True)
+    retired_at = fields.DatetimeField(null=True)
     last_used_at = fields.DatetimeField(null=True)
+    reused_at = fields.DatetimeField(null=True)
+    reused_address = fields.CharField(max_length=45, null=True)
 
     class Meta:
         """Table options."""
 
         table = "secret"
+
+
+class Replay(TenantRow):
+    """A secret that was just made, sealed, so that its lost answer can be given again."""
+
+    principal_id = fields.UUIDField()
+    key_digest = fields.BinaryField()
+    request_digest = fields.BinaryField()
+    token_id = fields.UUIDField()
+    receipt_id = fields.UUIDField(null=True)
+    sealed_secret = fields.BinaryField()
+    expires_at = fields.DatetimeField()
+
+    class Meta:
+        """Table options."""
+
+        table = "replay"
+        unique_together = (("principal_id", "key_digest"),)
 
 
 class Notice(TenantRow):
@@ -156,6 +181,10 @@ class OutboxEvent(TenantRow):
     created_at = fields.DatetimeField()
     due_at = fields.DatetimeField()
     stage = fields.SmallIntField(default=0)
+    receipt_id = fields.UUIDField(null=True)
+    committed_at = fields.DatetimeField(null=True)
+    epoch = fields.CharField(max_length=32, null=True)
+    revision = fields.BigIntField(null=True)
     confirmed_at = fields.DatetimeField(null=True)
     done_at = fields.DatetimeField(null=True)
 

@@ -1,6 +1,7 @@
 """What the database itself refuses, whoever asks and whatever the code believes."""
 
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -90,7 +91,6 @@ async def test_an_expiry_that_was_marked_is_final(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("retires_at = NULL", "never put off"),
         ("retires_at = retires_at + interval '1 microsecond'", "never put off"),
         ("digest = sha256('another')", "replaced, never changed"),
         ("pepper_id = 2", "replaced, never changed"),
@@ -122,6 +122,86 @@ async def test_a_secret_is_replaced_and_retires_never_later(
     await app.execute(
         "UPDATE secret SET retires_at = '2030-01-31Z' WHERE token_id = $1", created.token.id
     )
+
+
+async def retire(app: asyncpg.Connection, token_id: UUID, span: str) -> None:
+    """Have a token's secret retire so long from the database's now."""
+    query = "UPDATE secret SET retires_at = clock_timestamp() + $2::text::interval"
+    await app.execute(f"{query} WHERE token_id = $1", token_id, span)
+
+
+async def test_a_retirement_can_be_called_off_until_it_has_come(
+    service: Service, platform: Platform, app: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    token_id = (await make_token(service, platform.customer)).token.id
+    call_off = "UPDATE secret SET retires_at = NULL WHERE token_id = $1"
+    await retire(app, token_id, "1 hour")
+
+    await app.execute(call_off, token_id)
+
+    query = "SELECT retires_at FROM secret WHERE token_id = $1"
+    assert await owner.fetchval(query, token_id) is None
+    await retire(app, token_id, "0")
+    before = await everything(owner)
+    for change in ("NULL", "clock_timestamp()", "clock_timestamp() + interval '1 hour'"):
+        for connection in (app, owner):
+            with pytest.raises(asyncpg.CheckViolationError, match="never put off"):
+                await connection.execute(call_off.replace("NULL", change), token_id)
+    assert await everything(owner) == before
+
+
+async def test_a_token_has_one_secret_that_does_not_retire(
+    service: Service, platform: Platform, app: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    token_id = (await make_token(service, platform.customer)).token.id
+    another = (
+        "INSERT INTO secret (id, account_id, reseller_id, token_id, digest, pepper_id, prefix,"
+        " last_four, created_at) SELECT gen_random_uuid(), account_id, reseller_id, token_id,"
+        " sha256(digest), pepper_id, prefix, last_four, created_at FROM secret WHERE token_id = $1"
+    )
+    before = await everything(owner)
+
+    with pytest.raises(asyncpg.UniqueViolationError, match="secret_current"):
+        await app.execute(another, token_id)
+
+    assert await everything(owner) == before
+    await retire(app, token_id, "1 hour")
+    await app.execute(another, token_id)
+    before = await everything(owner)
+    with pytest.raises(asyncpg.UniqueViolationError, match="secret_current"):
+        await app.execute("UPDATE secret SET retires_at = NULL WHERE token_id = $1", token_id)
+    assert await everything(owner) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("closed_at = NULL", "stays closed"),
+        ("closed_at = now()", "stays closed"),
+        ("created_at = now()", "kind and origin"),
+        ("id = gen_random_uuid()", "kind and origin"),
+        ("kind = 'RESELLER', reseller_id = id", "kind and origin"),
+    ],
+)
+async def test_a_closed_account_stays_closed_and_what_it_is(
+    platform: Platform,
+    app: asyncpg.Connection,
+    owner: asyncpg.Connection,
+    change: str,
+    told: str,
+) -> None:
+    account_id = platform.customer.account_id
+    await app.execute("UPDATE account SET closed_at = '2030-01-01Z' WHERE id = $1", account_id)
+    before = await everything(owner)
+
+    for connection in (app, owner):
+        with pytest.raises(asyncpg.CheckViolationError, match=told):
+            await connection.execute(
+                f"UPDATE account SET {change} WHERE id = $1",  # noqa: S608 - from the table above
+                account_id,
+            )
+
+    assert await everything(owner) == before
 
 
 @pytest.mark.parametrize(

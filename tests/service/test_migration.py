@@ -34,6 +34,8 @@ INSERT INTO api_token (id, account_id, reseller_id, kind, name, scopes, allowed_
     SELECT gen_random_uuid(), account_id, reseller_id, 'API_TOKEN', 'T', '{*}', '{}', now(), now() + interval '1 day', 1, id FROM member;
 INSERT INTO secret (id, account_id, token_id, digest, pepper_id, prefix, last_four, created_at)
     SELECT gen_random_uuid(), account_id, id, sha256(id::text::bytea), 1, 'tw_live_', 'abcd', now() FROM api_token;
+INSERT INTO replay (id, account_id, principal_id, key_digest, request_digest, token_id, sealed_secret, expires_at)
+    SELECT gen_random_uuid(), account_id, id, '', '', id, '', now() FROM api_token;
 INSERT INTO notice (id, account_id, token_id, expires_at, threshold_days, recipient, state, created_at, attempts)
     SELECT gen_random_uuid(), account_id, id, expires_at, 1, 'c@example.com', 'PENDING', now(), 0 FROM api_token;
 INSERT INTO audit_event (id, account_id, occurred_at, action, subject_id, details)
