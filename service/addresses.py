@@ -1,6 +1,7 @@
 """Client addresses and the ranges that a token may be limited to. Pure."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -13,6 +14,8 @@ from ipaddress import (
 from service.errors import InvalidInput
 
 RANGES_MAX = 50
+PARSED_MAX = 4_096
+ADDRESS_LENGTH_MAX = 45
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -20,8 +23,15 @@ Network = IPv4Network | IPv6Network
 
 def parse_address(text: str) -> Address | None:
     """Return a client address, an IPv4 one also where it came mapped into IPv6; None if neither."""
+    text = text.strip()
+    # What is remembered is short, whatever clients send.
+    return _parse_address(text) if len(text) <= ADDRESS_LENGTH_MAX else None
+
+
+@lru_cache(maxsize=PARSED_MAX)  # the same clients and proxies come again and again
+def _parse_address(text: str) -> Address | None:
     try:
-        address = ip_address(text.strip())
+        address = ip_address(text)
     except ValueError:
         return None
     if "%" in text:
@@ -57,9 +67,19 @@ def clean_ranges(texts: Iterable[str], *, field: str = "allowedIpRanges") -> tup
     return tuple(sorted(str(network) for network in networks))
 
 
+@lru_cache(maxsize=PARSED_MAX)
+def parse_networks(ranges: tuple[str, ...]) -> tuple[Network, ...]:
+    """Return canonical ranges as networks; parsed once for all tokens that are limited to them."""
+    return tuple(ip_network(text) for text in ranges)
+
+
 def is_within(address: Address, networks: Iterable[Network]) -> bool:
     """Return whether the address lies in one of the ranges."""
-    return any(address.version == network.version and address in network for network in networks)
+    # A plain loop: `any` takes twice as long, and a network holds no address of the other family.
+    for network in networks:  # noqa: SIM110 - as above
+        if address in network:
+            return True
+    return False
 
 
 def narrows(ranges: Iterable[str], previous: Iterable[str]) -> bool:

@@ -1,7 +1,9 @@
-"""Redis as the validators share it; records and cut-offs are spelled here alone.
+"""Redis as the validators share it; its keys are spelled here alone.
 
-``tk:<digest>``  one record: state, as-of, epoch, chain, payload, signature
-``rv``           the epoch, and a cut-off per account
+``tk:<digest>``    one record: state, as-of, epoch, chain, payload, signature; or its tombstone
+``cut:<account>``  when everything of an account was dropped
+``rv``             the epoch and the revision of the last drop; as a channel, the drops themselves
+``validators``     what each validator has applied, and when it last said so
 
 Safety never depends on anything here arriving, staying or being true (DECISIONS, D-001). What
 comes back is believed only with a signature over all of it, so that write access to Redis alone
@@ -11,11 +13,12 @@ mints nothing.
 import hmac
 import re
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import resources
+from math import inf
 from typing import Any, cast
 from uuid import UUID
 
@@ -25,17 +28,24 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from service.batches import Batches
 from service.clock import boottime
 from service.settings import Settings
 
 CALL_TIMEOUT_SECONDS = 0.15
 BREAK_SECONDS = 0.25
+STEP_SECONDS = 0.5  # more than a round trip, and than clocks drift apart between two of them
 CHANNEL = "rv"
+REPORTS = "validators"
 
 _SUBJECTS = {
     "TOKEN": re.compile("[0-9a-f]{64}"),
     "ACCOUNT": re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 }
+
+_MESSAGE = re.compile("(TOKEN|ACCOUNT) ([0-9a-f-]+) ([0-9a-f]+) ([0-9]{1,16})", re.ASCII)
+_REPORT = re.compile(rb"([0-9]{1,16}) (.*)", re.DOTALL)
+_REVISION = re.compile(rb"([0-9a-f]{1,32}|-) ([0-9]{1,16})")
 
 Failed = (RedisError, OSError, TimeoutError)
 """What a call of Redis may raise when Redis is not well; redis-py raises no one class."""
@@ -57,6 +67,49 @@ class Drop:
     def of_account(cls, account_id: UUID) -> "Drop":
         """Return the cut-off of an account, or of a reseller with its fleet."""
         return cls("ACCOUNT", str(account_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """Which drop; a later one of the same epoch has a greater number.
+
+    Attributes:
+        epoch: Redis' memory of itself; numbers of two epochs cannot be compared.
+    """
+
+    epoch: str
+    number: int
+
+    def covers(self, other: "Revision") -> bool:
+        """Return whether who has applied this drop has also applied another one."""
+        return self.epoch == other.epoch and self.number >= other.number
+
+
+NOTHING_DROPPED = Revision("-", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a validator says of itself.
+
+    Attributes:
+        name: Random, new with each process.
+        silent_seconds: How long ago it was heard.
+        applied: The last drop that it has applied.
+    """
+
+    name: str
+    silent_seconds: float
+    applied: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The validators that were heard, and the last drop that Redis knows of."""
+
+    last: Revision
+    reports: tuple[Report, ...]
+    age_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +138,14 @@ class Cache:
             key=signing_key, digest_size=32, person=b"tokenward-cache"
         ).digest()
         self._lease_ms = int(lease_seconds * 1000)
-        self._look_up = redis.register_script(_script("look_up"))
+        self._looking_up = Batches(redis, _script("look_up"), CHANNEL, _candidate)
+        self._report = redis.register_script(_script("report"))
+        self._fleet = redis.register_script(_script("fleet"))
         self._fill = redis.register_script(_script("fill"))
         self._revoke = redis.register_script(_script("revoke"))
         self._broken_until = 0.0
+        self._behind_seconds = inf
+        self._epoch = self._dead_epoch = b""
 
     async def look_up(self, digest: bytes, *, age_seconds_max: float) -> Answer | None:
         """Return what Redis knows of a digest, or None where Redis does not answer in time.
@@ -97,26 +154,46 @@ class Cache:
             digest: 32 bytes.
             age_seconds_max: How long ago the database read behind an answer may have begun.
         """
-        if boottime() < self._broken_until:
+        asked_at = boottime()
+        if asked_at < self._broken_until:
             return None
         try:
-            reply = await self._look_up(
-                keys=[_key(digest), CHANNEL],
-                args=[secrets.token_hex(16), int(age_seconds_max * 1000)],
+            now_ms, epoch, found = await self._looking_up.ask(
+                _key(digest), int(age_seconds_max * 1000)
             )
         except Failed:
             # Do not let each request wait for a Redis that does not answer.
             self._broken_until = boottime() + BREAK_SECONDS
             return None
-        now_ms, epoch = int(reply[1]), bytes(reply[2])
-        if reply[0] != b"HIT":
+        if self._has_stepped(now_ms, epoch, asked_at) or epoch == self._dead_epoch:
+            await self._end_epoch(epoch)
+            return None
+        if found is None:
             return Answer(now_ms, epoch)
-        asof, chain, payload, signature = reply[3:]
+        asof, chain, payload, signature = found
         if signature is None or not hmac.compare_digest(
             signature, self._sign(digest, epoch, asof, chain, payload)
         ):
             return Answer(now_ms, epoch)
         return Answer(int(asof), epoch, (now_ms - int(asof)) / 1000, payload)
+
+    def _has_stepped(self, now_ms: int, epoch: bytes, asked_at: float) -> bool:
+        """Return whether Redis' clock went back within an epoch, by our own clock.
+
+        Redis notices most steps itself and begins a new epoch (epoch.lua), but none that it slept
+        through: a machine that was suspended goes on where it stood, and what it holds is older
+        than its clock tells.
+        """
+        now = now_ms / 1000
+        stepped = asked_at - now > self._behind_seconds + STEP_SECONDS and epoch == self._epoch
+        self._behind_seconds, self._epoch = boottime() - now, epoch
+        return stepped
+
+    async def _end_epoch(self, epoch: bytes) -> None:
+        """Have Redis forget an epoch, and believe nothing of it any more."""
+        self._dead_epoch = epoch
+        with suppress(*Failed):
+            await self.redis.delete(CHANNEL)
 
     async def fill(
         self, digest: bytes, answer: Answer, chain: tuple[UUID, ...], payload: bytes
@@ -138,30 +215,98 @@ class Cache:
         try:
             reply = await self._fill(
                 keys=[_key(digest), CHANNEL],
-                args=[asof, answer.epoch, self._lease_ms, joined, payload, signature],
+                args=[
+                    _candidate(),
+                    asof,
+                    answer.epoch,
+                    self._lease_ms,
+                    joined,
+                    payload,
+                    signature,
+                ],
             )
         except Failed:
             return "UNREACHABLE"
         return bytes(reply).decode()
 
-    async def revoke(self, drops: list[Drop]) -> bool:
-        """Drop records everywhere, after the commit behind it; return whether Redis confirmed.
+    async def revoke(self, drops: list[Drop]) -> list[Revision] | None:
+        """Drop records everywhere, after the commit behind it; return what Redis made of each.
 
-        Harmless to repeat. Never raises: the outbox holds what is not confirmed here.
+        Harmless to repeat. Never raises: where it returns None, the outbox holds what is not
+        confirmed.
         """
         try:
             async with self.redis.pipeline(transaction=False) as pipeline:
                 for drop in drops:
-                    key = f"tk:{drop.subject}" if drop.kind == "TOKEN" else CHANNEL
+                    key = f"tk:{drop.subject}" if drop.kind == "TOKEN" else f"cut:{drop.subject}"
                     await self._revoke(
                         keys=[key, CHANNEL],
-                        args=[drop.kind, drop.subject, self._lease_ms, CHANNEL],
+                        args=[
+                            _candidate(),
+                            drop.kind,
+                            drop.subject,
+                            self._lease_ms,
+                            channel_of(self.redis),
+                        ],
                         client=pipeline,
                     )
-                await pipeline.execute()
+                replies = await pipeline.execute()
         except Failed:
-            return False
-        return True
+            return None
+        return [Revision(epoch.decode(), int(number)) for epoch, number in replies]
+
+    async def last_revision(self) -> Revision:
+        """Return the last drop that Redis knows of.
+
+        Raises:
+            Failed: If Redis does not answer.
+        """
+        told = await cast(Awaitable[list[Any]], self.redis.hmget(CHANNEL, ["epoch", "revision"]))
+        return _revision(b" ".join(part or b"" for part in told))
+
+    async def report(self, name: str, applied: Revision) -> None:
+        """Tell what a validator has applied.
+
+        Raises:
+            Failed: If Redis does not answer.
+        """
+        asked_at = boottime()
+        now_ms, epoch = await self._report(
+            keys=[REPORTS, CHANNEL],
+            args=[_candidate(), name, applied.epoch, applied.number],
+        )
+        if self._has_stepped(now_ms, epoch, asked_at):
+            await self._end_epoch(epoch)
+
+    async def forget_report(self, name: str) -> None:
+        """Take back what a validator told that closes.
+
+        Raises:
+            Failed: If Redis does not answer.
+        """
+        await self.redis.hdel(REPORTS, name)
+
+    async def fleet(self, *, silent_seconds_max: float) -> Fleet | None:
+        """Return what each validator has applied, or None where Redis does not answer.
+
+        Args:
+            silent_seconds_max: Who was not heard for longer is forgotten.
+        """
+        try:
+            now_ms, last, age_ms, *told = await self._fleet(
+                keys=[REPORTS, CHANNEL],
+                args=[_candidate(), int(silent_seconds_max * 1000)],
+            )
+        except Failed:
+            return None
+        found = []
+        for name, report in zip(told[::2], told[1::2], strict=True):
+            if match := _REPORT.fullmatch(report):
+                silent_seconds = (int(now_ms) - int(match[1])) / 1000
+                found.append(
+                    Report(name.decode(errors="replace"), silent_seconds, _revision(match[2]))
+                )
+        return Fleet(_revision(last), tuple(found), age_ms / 1000)
 
     def _sign(self, digest: bytes, *parts: bytes) -> bytes:
         """Return 16 bytes over everything that an answer depends on, each part with its length."""
@@ -187,6 +332,11 @@ def hot_client(url: str, *, timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> Re
     return Redis.from_pool(pool)
 
 
+def channel_of(redis: Redis) -> str:
+    """Return the channel of drops; a server shares its channels among all its databases."""
+    return f"{CHANNEL}@{redis.connection_pool.connection_kwargs.get('db') or 0}"
+
+
 @asynccontextmanager
 async def open_cache(settings: Settings) -> AsyncIterator[Cache]:
     """Open this process's cache, and close its connections at the end."""
@@ -203,23 +353,42 @@ async def subscription(settings: Settings) -> AsyncIterator[PubSub]:
     redis = hot_client(settings.redis_url.get_secret_value(), timeout_seconds=1.0)
     pubsub = redis.pubsub()
     try:
-        await pubsub.subscribe(CHANNEL)
+        await pubsub.subscribe(channel_of(redis))
         yield pubsub
     finally:
         await pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
         await redis.aclose()
 
 
-def read_drop(message: dict[str, Any]) -> Drop | None:
+def read_drop(message: dict[str, Any]) -> tuple[Drop, Revision] | None:
     """Return the drop that a message of the subscription tells, or None where it tells none."""
-    kind, _, subject = cast(bytes, message["data"]).decode(errors="replace").partition(" ")
-    known = _SUBJECTS.get(kind)
-    return Drop(kind, subject) if known is not None and known.fullmatch(subject) else None
+    match = _MESSAGE.fullmatch(cast(bytes, message["data"]).decode(errors="replace"))
+    if match is None:
+        return None
+    kind, subject, epoch, number = match.groups()
+    if not _SUBJECTS[kind].fullmatch(subject):
+        return None
+    return Drop(kind, subject), Revision(epoch, int(number))
+
+
+def _revision(told: bytes) -> Revision:
+    """Return the revision that Redis holds; what none of us wrote there is none."""
+    match = _REVISION.fullmatch(told)
+    return Revision(match[1].decode(), int(match[2])) if match else NOTHING_DROPPED
 
 
 def _key(digest: bytes) -> str:
     return f"tk:{digest.hex()}"
 
 
+def _candidate() -> str:
+    """Return what an epoch is called that begins now: never twice the same, or it would return."""
+    return secrets.token_hex(16)
+
+
 def _script(name: str) -> str:
-    return resources.files("service").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    """Return a script with what stands before each."""
+    return "\n".join(
+        resources.files("service").joinpath(f"{part}.lua").read_text(encoding="utf-8")
+        for part in ("epoch", name)
+    )

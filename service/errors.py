@@ -65,7 +65,7 @@ class InsufficientScope(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """This kind of caller may never do this, whatever the object."""
+    """This kind of caller may never do this, or nobody to their own account."""
 
     code = "FORBIDDEN"
     status = 403
@@ -104,6 +104,30 @@ class TokenEnded(ServiceError):
     sentence = "The token has ended and cannot be changed."
 
 
+class RotationInProgress(ServiceError):
+    """The token is being rotated already; finish or cancel that, or rotate with no grace."""
+
+    code = "ROTATION_IN_PROGRESS"
+    status = 409
+    sentence = "The token is being rotated. Finish or cancel that first, or allow no grace."
+
+
+class NoRotation(ServiceError):
+    """No rotation of the token is under way; it may have come to its end."""
+
+    code = "NO_ROTATION"
+    status = 409
+    sentence = "The token is not being rotated."
+
+
+class IdempotencyConflict(ServiceError):
+    """The idempotency key was used for something else within ten minutes."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+    status = 409
+    sentence = "This idempotency key was used for another request. Choose a new one."
+
+
 class VersionConflict(ServiceError):
     """Somebody else changed the object since it was read."""
 
@@ -126,6 +150,14 @@ class ScopeNotGrantable(ServiceError):
     code = "SCOPE_NOT_GRANTABLE"
     status = 403
     sentence = "A scope is unknown or cannot be granted by this account."
+
+
+class AccountClosed(ServiceError):
+    """The account is closed for good; it is never suspended or resumed again."""
+
+    code = "ACCOUNT_CLOSED"
+    status = 409
+    sentence = "The account is closed and cannot be changed."
 
 
 class AccountInactive(ServiceError):

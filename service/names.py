@@ -71,3 +71,15 @@ def clean_email(text: str, *, field: str = "email") -> str:
     if len(email) > EMAIL_CHARACTERS_MAX or not _EMAIL.fullmatch(email) or ".." in email:
         raise InvalidInput("Write one plain e-mail address.", field=field)
     return email
+
+
+def check_search(text: str, *, field: str) -> None:
+    """Let a text to search names for pass.
+
+    Raises:
+        InvalidInput: If it is longer than a name, or holds what no name holds.
+    """
+    if len(text) > TOKEN_NAME_CHARACTERS_MAX or "\0" in text:
+        raise InvalidInput(
+            f"Search for at most {TOKEN_NAME_CHARACTERS_MAX} characters.", field=field
+        )

@@ -46,6 +46,13 @@ class NearCache:
             return None
         return entry
 
+    def fresh(self, digest: bytes) -> Entry | None:
+        """Return the entry of a digest, if nobody need look ahead for a fresh one yet."""
+        entry = self._entries.get(digest) or self._unknown.get(digest)
+        if entry is None or self._now() >= entry.refresh_at:
+            return None
+        return entry
+
     def store(self, digest: bytes, record: Record | None, *, asked_at: float, lease: float) -> None:
         """Remember an answer, unless it was overtaken while it was fetched.
 

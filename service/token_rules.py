@@ -1,5 +1,6 @@
 """Which spans, scopes and ranges a token may have, and what narrows them. Pure."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +8,8 @@ from service import addresses, scopes
 from service.errors import InvalidInput, ScopeNotGrantable, WideningRefused
 
 SCOPES_MAX = 50
+AUDIENCES_MAX = 20
+_AUDIENCE = re.compile(r"[!#-\[\]-~]{1,100}", re.ASCII)
 INSTANT_MAX = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
@@ -115,6 +118,39 @@ def narrower_ranges(previous: Sequence[str], wanted: Sequence[str]) -> list[str]
     if not addresses.narrows(ranges, previous):
         raise WideningRefused(field="allowedIpRanges")
     return list(ranges)
+
+
+def clean_audiences(wanted: Sequence[str]) -> list[str]:
+    """Return audiences, sorted, each once: names or URIs of those who may accept a token.
+
+    Raises:
+        InvalidInput: If one has another form, or there are more than 20.
+    """
+    if len(wanted) > AUDIENCES_MAX:
+        raise InvalidInput(f"Name at most {AUDIENCES_MAX} audiences.", field="audiences")
+    if not all(map(is_audience, wanted)):
+        raise InvalidInput(
+            "An audience is 1–100 visible ASCII characters, without quotes.", field="audiences"
+        )
+    return sorted(set(wanted))
+
+
+def is_audience(text: str) -> bool:
+    """Return whether the text has the form of an audience, and may stand in a header."""
+    return _AUDIENCE.fullmatch(text) is not None
+
+
+def narrower_audiences(previous: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return audiences that are all among the previous ones, where there were any.
+
+    Raises:
+        WideningRefused: If one is not, or none is left, which would mean everybody.
+        InvalidInput: If one has another form.
+    """
+    audiences = clean_audiences(wanted)
+    if previous and (not audiences or not set(audiences) <= set(previous)):
+        raise WideningRefused(field="audiences")
+    return audiences
 
 
 def earlier_expiry(

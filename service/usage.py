@@ -1,6 +1,7 @@
 """Last uses, gathered in memory, then in Redis, then in the database; never a write per request.
 
-A use may be told late, and is lost only with the process that saw it; it never goes back.
+A use may be told late, and is lost only with the process that saw it; it never goes back. The use
+of a secret that a rotation has retired goes the same way, apart: it opens nothing and is told.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from service.cache import Failed
 from service.verdict import Record
 
 KEY = "usage"
+REUSED = "!"
 FLUSHING = "usage:flushing:"
 BUFFER_SECONDS = 2.0
 BATCH = 1_000
@@ -27,20 +29,31 @@ class UsageBuffer:
 
     def __init__(self) -> None:
         self._uses: dict[UUID, tuple[datetime, Address | None]] = {}
+        self._reuses: dict[UUID, tuple[datetime, Address | None]] = {}
 
     def note(self, record: Record, now: datetime, address: Address | None) -> None:
         """Remember a use."""
         self._uses[record.secret_id] = (now, address)
 
+    def note_reuse(self, record: Record, now: datetime, address: Address | None) -> None:
+        """Remember that somebody still holds a retired secret."""
+        self._reuses[record.secret_id] = (now, address)
+
     async def hand_on(self, redis: Redis) -> None:
         """Add what was seen to Redis; kept for the next time where Redis does not answer."""
         uses, self._uses = self._uses, {}
-        if not uses:
+        reuses, self._reuses = self._reuses, {}
+        told: dict[str | bytes, str | bytes] = {
+            str(secret): _told(use) for secret, use in uses.items()
+        }
+        told |= {f"{secret}{REUSED}": _told(use) for secret, use in reuses.items()}
+        if not told:
             return
         try:
-            await redis.hset(KEY, mapping=dict(_told(*use) for use in uses.items()))
+            await redis.hset(KEY, mapping=dict(told.items()))
         except Failed:
             self._uses = uses | self._uses
+            self._reuses = reuses | self._reuses
 
 
 async def keep_flushing(buffer: UsageBuffer, redis: Redis) -> None:
@@ -66,6 +79,9 @@ async def flush_usage(redis: Redis) -> int:
         with suppress(Exception):  # somebody else renamed it first
             await redis.rename(KEY, mine)
             left.append(mine)
+    for key in left:
+        if await redis.type(key) != b"hash":
+            await redis.delete(key)  # none of us wrote it, and it would stop every flush
     return sum([await _flush_batches(redis, key) for key in left])
 
 
@@ -83,27 +99,31 @@ async def _flush_batches(redis: Redis, key: bytes) -> int:
                 break
         if not uses:
             return count
-        rows = [row for use in uses.items() if (row := _parse(*use)) is not None]
+        told = {_text(secret): _text(use) for secret, use in uses.items()}
+        rows = _parse({name: use for name, use in told.items() if not name.endswith(REUSED)})
+        reused = _parse({name[:-1]: use for name, use in told.items() if name.endswith(REUSED)})
         await system.system_record_uses(rows)
+        await system.system_record_reuses(reused)
         await redis.hdel(key, *uses)
-        count += len(rows)
+        count += len(rows) + len(reused)
 
 
-def _told(secret: UUID, use: tuple[datetime, Address | None]) -> tuple[str, str]:
+def _told(use: tuple[datetime, Address | None]) -> str:
     """Return a use as Redis holds it; :func:`_parse` reads it."""
     now, address = use
-    return str(secret), f"{int(now.timestamp() * 1000)} {address or ''}"
+    return f"{int(now.timestamp() * 1000)} {address or ''}"
 
 
-def _parse(secret: str | bytes, use: str | bytes) -> tuple[UUID, datetime, str | None] | None:
-    """Return a use, or None for what no validator wrote: it must not hold up the others."""
-    milliseconds, _, address = _text(use).partition(" ")
-    try:
-        instant = datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
-        parsed = parse_address(address)
-        return UUID(_text(secret)), instant, None if parsed is None else str(parsed)
-    except (ValueError, OverflowError, OSError):
-        return None
+def _parse(told: dict[str, str]) -> list[system.Use]:
+    """Return uses without what no validator wrote: it must not hold up the others."""
+    uses = []
+    for secret, use in told.items():
+        milliseconds, _, address = use.partition(" ")
+        with suppress(ValueError, OverflowError, OSError):
+            instant = datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+            parsed = parse_address(address)
+            uses.append((UUID(secret), instant, None if parsed is None else str(parsed)))
+    return uses
 
 
 def _text(value: str | bytes) -> str:

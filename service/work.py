@@ -7,35 +7,16 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from service.access.actor import Actor, Reach
 from service.access.door import Door, Statement, open_door
-from service.cache import Cache, Drop
+from service.cache import Drop
 from service.clock import Clock, new_id
-
-
-class PropagationState(StrEnum):
-    """Whether Redis has confirmed a drop, so that every listening validator was told."""
-
-    CONFIRMED = "CONFIRMED"
-    PENDING = "PENDING"
-
-
-@dataclass(frozen=True, slots=True)
-class Propagation:
-    """The receipt of a narrowing.
-
-    Attributes:
-        effective_everywhere_by: The instant after which no validator says VALID, whatever fails.
-    """
-
-    state: PropagationState
-    confirmed_at: datetime | None
-    effective_everywhere_by: datetime
+from service.outbox import Relay
+from service.receipts import Propagation, PropagationWait, Receipt, Receipts
 
 
 @dataclass
@@ -45,13 +26,15 @@ class Unit:
     Attributes:
         door: The transaction.
         now: The instant of everything in it.
-        propagation: After the end, the receipt, if anything was dropped.
+        propagation: After the end, how far it has come, if anything was dropped.
+        receipt_id: By which that can be asked for later.
     """
 
     door: Door
     now: datetime
     actor: Actor | None
     propagation: Propagation | None = None
+    receipt_id: UUID = field(default_factory=new_id)
     _audit_rows: list[dict[str, Any]] = field(default_factory=list)
     _outbox_rows: list[dict[str, Any]] = field(default_factory=list)
     _drops: list[Drop] = field(default_factory=list)
@@ -98,6 +81,7 @@ class Unit:
                 "created_at": self.now,
                 "due_at": self.now,
                 "stage": 0,
+                "receipt_id": self.receipt_id,
             }
         )
 
@@ -113,37 +97,44 @@ class Unit:
         """What is dropped after the commit."""
         return self._drops
 
+    @property
+    def outbox_ids(self) -> list[UUID]:
+        """The outbox row of each drop."""
+        return [row["id"] for row in self._outbox_rows]
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Begins units of work.
+    """Begins units of work."""
 
-    Attributes:
-        bound_seconds: The published staleness bound.
-    """
-
-    cache: Cache
+    relay: Relay
+    receipts: Receipts
     clock: Clock
-    bound_seconds: float
 
     @asynccontextmanager
-    async def begin(self, reach: Reach, actor: Actor | None) -> AsyncIterator[Unit]:
+    async def begin(
+        self, reach: Reach, actor: Actor | None, *, wait_for: PropagationWait | None = None
+    ) -> AsyncIterator[Unit]:
         """Open a unit; commit at its end, then drop in Redis what it narrowed.
 
         A revoke never fails because Redis does: the outbox has it, and the lease ends it.
+
+        Args:
+            reach: What may be seen and changed.
+            actor: Who asks; None is the service itself.
+            wait_for: What to wait for after a narrowing; None does not wait.
         """
         async with open_door(reach) as door:
             unit = Unit(door, self.clock.now(), actor)
             yield unit
             await unit.write()
         if unit.drops:
-            confirmed = await self.cache.revoke(unit.drops)
-            now = self.clock.now()
-            unit.propagation = Propagation(
-                PropagationState.CONFIRMED if confirmed else PropagationState.PENDING,
-                now if confirmed else None,
-                now + timedelta(seconds=self.bound_seconds),
-            )
+            committed_at = self.clock.now()
+            revisions = await self.relay.deliver(unit.outbox_ids, unit.drops, committed_at)
+            confirmed_at = None if revisions is None else self.clock.now()
+            receipt = Receipt(unit.receipt_id, committed_at, confirmed_at, revisions)
+            propagation = await self.receipts.progress(receipt)
+            unit.propagation = await self.receipts.wait(propagation, wait_for)
 
 
 def encode_json(value: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from service import scopes
 from service.access.door import Door, Statement, as_uuid
-from service.errors import NotFound
+from service.errors import AccountClosed, NotFound
 from service.paging import Cursor, Page, PageRequest
 from service.verdict import AccountKind
 
@@ -59,6 +59,11 @@ class Account:
         )
 
     @property
+    def owner(self) -> tuple[UUID, UUID | None]:
+        """Whose trail a change of it belongs to: itself and its reseller."""
+        return self.id, self.reseller_id
+
+    @property
     def status(self) -> AccountStatus:
         """What the account is."""
         if self.closed_at is not None:
@@ -75,19 +80,60 @@ FROM account a LEFT JOIN LATERAL reseller_caps(a.id) r ON TRUE
 """
 
 
-async def find_account(door: Door, account_id: UUID) -> Account:
+async def find_account(door: Door, account_id: UUID, *, locking: str = "") -> Account:
     """Return an account within reach.
+
+    Args:
+        door: An open door.
+        account_id: Its id.
+        locking: PostgreSQL's locking clause; see :func:`lock_account`.
 
     Raises:
         NotFound: If there is none, or it is another tenant's.
     """
     statement = Statement()
     reach = statement.within(door.reach, account="a.id", reseller="a.reseller_id")
-    statement.text = f"{_SELECT} WHERE a.id = {statement.bind(account_id)} AND {reach}"
+    statement.text = f"{_SELECT} WHERE a.id = {statement.bind(account_id)} AND {reach} {locking}"
     row = await door.one(statement)
     if row is None:
         raise NotFound("There is no such account.")
     return Account.from_row(row)
+
+
+async def lock_account(door: Door, account_id: UUID) -> Account:
+    """Return an account and hold its row until the transaction ends, so that a decision stays true.
+
+    Raises:
+        NotFound: If it is not within reach.
+    """
+    # Not FOR UPDATE: each new token's foreign key takes a share of this row, and would wait.
+    return await find_account(door, account_id, locking="FOR NO KEY UPDATE OF a")
+
+
+async def change_account(door: Door, account_id: UUID, changes: dict[str, Any]) -> Account:
+    """Change some columns of an account that is not closed, and nothing else, in one UPDATE.
+
+    Args:
+        door: An open door.
+        account_id: Its id.
+        changes: Values by column, from the code's own names.
+
+    Raises:
+        NotFound: If it is not within reach.
+        AccountClosed: If it is closed.
+    """
+    statement = Statement()
+    settings = ", ".join(f"{column} = {statement.bind(value)}" for column, value in changes.items())
+    reach = statement.within(door.reach, account="id", reseller="reseller_id")
+    statement.text = (
+        f"WITH changed AS (UPDATE account SET {settings} WHERE id = {statement.bind(account_id)}"
+        f" AND {reach} AND closed_at IS NULL RETURNING *)"
+        f" {_SELECT.replace('account a', 'changed a')}"
+    )
+    if (row := await door.one(statement)) is not None:
+        return Account.from_row(row)
+    await find_account(door, account_id)
+    raise AccountClosed
 
 
 async def find_accounts(door: Door, account_ids: list[UUID]) -> dict[UUID, Account]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 from tortoise.backends.base.client import TransactionalDBClient
-from tortoise.exceptions import IntegrityError
+from tortoise.exceptions import IntegrityError, TransactionManagementError
 
 from service import database
 from service.access.actor import Extent, Reach
@@ -16,10 +16,13 @@ from service.errors import EmailTaken, Forbidden, NameTaken, ServiceError, Unava
 
 log = structlog.get_logger()
 
+# A connection that the server has ended tells so in its driver's own words, too.
 _UNREACHABLE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.LockNotAvailableError,
@@ -72,7 +75,14 @@ async def open_door(reach: Reach) -> AsyncIterator[Door]:
     try:
         async with database.client().transaction(reach.opening()) as connection:
             yield Door(connection, reach)
+    except TransactionManagementError as failure:
+        if not isinstance(failure.__cause__, asyncpg.ReadOnlySQLTransactionError):
+            raise
+        log.warning("database.unavailable", reason="read-only")  # a primary that was demoted
+        raise Unavailable from failure
     except _UNREACHABLE as failure:
+        if isinstance(failure, asyncpg.DataError):
+            raise  # a mistake of ours, which trying again would only hide
         log.warning("database.unavailable", reason=type(failure).__name__)
         raise Unavailable from failure
 

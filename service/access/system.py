@@ -19,7 +19,14 @@ from service.errors import Unavailable
 from service.settings import Settings
 from service.verdict import Record
 
-READ_SECONDS_MAX = 0.8  # with Redis' deadline before it, a validator answers within a second
+RELEASE_SECONDS_MAX = 1.0
+READ_SECONDS_MAX = 0.65  # with two deadlines of Redis before it, an answer takes under a second
+
+Use = tuple[UUID, datetime, str | None]
+"""Secret id, instant, client address."""
+
+Delivery = tuple[UUID, int, str, int]
+"""Outbox row, its stage when it was delivered, epoch and number of the revision."""
 
 
 class CredentialSource:
@@ -65,12 +72,20 @@ class CredentialSource:
             raise Unavailable
         try:
             row = reading.result()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (
+            TimeoutError,
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ):
             raise Unavailable from None
         return None if row is None else Record.from_row(dict(row))
 
     async def _read(self, digest: bytes) -> asyncpg.Record | None:
-        async with self._pool.acquire() as connection:
+        # The deadline is the release's too: a connection whose path is half open answers no
+        # cancellation, and would be kept for ever.
+        async with self._pool.acquire(timeout=RELEASE_SECONDS_MAX) as connection:
             return await connection.fetchrow("SELECT * FROM credential_by_digest($1)", digest)
 
 
@@ -122,7 +137,7 @@ async def system_sweep(now: datetime, *, limit: int) -> list[dict[str, Any]]:
         statement.text = (
             "WITH ended AS ("
             " SELECT id FROM api_token WHERE expires_at IS NOT NULL AND revoked_at IS NULL"
-            f" AND swept_at IS NULL AND expires_at <= {at}"
+            f" AND swept_at IS NULL AND expires_at <= {at} AND kind <> 'CANARY'"
             f" ORDER BY expires_at, id LIMIT {statement.bind(limit)} FOR UPDATE SKIP LOCKED"
             "), swept AS ("
             f" UPDATE api_token t SET swept_at = {at} FROM ended WHERE t.id = ended.id"
@@ -142,26 +157,57 @@ async def system_claim_outbox(door: Door, now: datetime, *, limit: int) -> list[
     """Return due outbox rows and hold them until the transaction ends; others skip them."""
     statement = Statement()
     statement.text = (
-        "SELECT id, kind, subject, created_at, stage FROM outbox_event"
+        "SELECT id, kind, subject, stage FROM outbox_event"
         f" WHERE done_at IS NULL AND due_at <= {statement.bind(now)}"
         f" ORDER BY due_at, id LIMIT {statement.bind(limit)} FOR UPDATE SKIP LOCKED"
     )
     return await door.query(statement)
 
 
-async def system_advance_outbox(
-    door: Door, ids: list[UUID], now: datetime, *, due_at: datetime | None
+async def system_note_deliveries(
+    door: Door, deliveries: list[Delivery], now: datetime, *, again_at: datetime, repeats: int
 ) -> None:
-    """Note that rows were delivered once more, and when they are due again; None is never."""
+    """Note that rows were delivered once more, and when they are due again.
+
+    A row keeps the revision of its first delivery: who has applied that has applied the change.
+
+    Args:
+        door: An open door.
+        deliveries: What was delivered.
+        now: The instant of it.
+        again_at: When it is to be delivered again, unless it has been often enough.
+        repeats: How often a delivery is repeated.
+    """
     statement = Statement()
-    at = statement.bind(now)
-    due = "due_at" if due_at is None else statement.bind(due_at)
-    done = at if due_at is None else "NULL"
+    at, last = statement.bind(now), f"o.stage >= {statement.bind(repeats)}::smallint"
+    columns = [
+        f"{statement.bind(list(values))}::{kind}[]"
+        for values, kind in zip(
+            zip(*deliveries, strict=True), ("uuid", "smallint", "text", "bigint"), strict=True
+        )
+    ]
     statement.text = (
-        f"UPDATE outbox_event SET stage = stage + 1, confirmed_at = coalesce(confirmed_at, {at}),"
-        f" due_at = {due}, done_at = {done} WHERE id = ANY({statement.bind(ids)})"
+        f"UPDATE outbox_event o SET stage = o.stage + 1,"
+        f" committed_at = coalesce(o.committed_at, {at}),"
+        f" confirmed_at = coalesce(o.confirmed_at, {at}),"
+        " epoch = coalesce(o.epoch, d.epoch), revision = coalesce(o.revision, d.revision),"
+        f" due_at = CASE WHEN {last} THEN o.due_at ELSE {statement.bind(again_at)} END,"
+        f" done_at = CASE WHEN {last} THEN {at} END"
+        f" FROM unnest({', '.join(columns)}) AS d (id, stage, epoch, revision)"
+        " WHERE o.id = d.id AND o.stage = d.stage"
     )
     await door.query(statement)
+
+
+async def system_note_commits(ids: list[UUID], now: datetime) -> None:
+    """Note that rows are known to be committed although they could not be delivered yet."""
+    async with open_door(EVERYTHING) as door:
+        statement = Statement()
+        statement.text = (
+            f"UPDATE outbox_event SET committed_at = {statement.bind(now)}"
+            f" WHERE id = ANY({statement.bind(ids)}) AND committed_at IS NULL"
+        )
+        await door.query(statement)
 
 
 async def system_forget_outbox(now: datetime, *, older_than: timedelta) -> None:
@@ -171,6 +217,14 @@ async def system_forget_outbox(now: datetime, *, older_than: timedelta) -> None:
         statement.text = (
             f"DELETE FROM outbox_event WHERE done_at < {statement.bind(now - older_than)}"
         )
+        await door.query(statement)
+
+
+async def system_forget_replays(now: datetime) -> None:
+    """Delete replays that have ended."""
+    async with open_door(EVERYTHING) as door:
+        statement = Statement()
+        statement.text = f"DELETE FROM replay WHERE expires_at <= {statement.bind(now)}"
         await door.query(statement)
 
 
@@ -188,22 +242,20 @@ async def system_outbox_lag(now: datetime) -> float:
     return max(0.0, float((now - row["oldest"]).total_seconds()))
 
 
-async def system_record_uses(uses: list[tuple[UUID, datetime, str | None]]) -> None:
-    """Move last uses forward, never back.
-
-    Args:
-        uses: Secret id, instant, client address.
-    """
+async def system_record_uses(uses: list[Use]) -> None:
+    """Move last uses forward, never back."""
     async with open_door(EVERYTHING) as door:
+        # Tokens before secrets, as everybody else who holds both does.
         statement = Statement()
-        secrets = statement.bind([secret for secret, _, _ in uses])
-        instants = statement.bind([instant for _, instant, _ in uses])
-        addresses = statement.bind([address for _, _, address in uses])
         statement.text = (
-            "WITH used AS (SELECT * FROM unnest("
-            f"{secrets}::uuid[], {instants}::timestamptz[], {addresses}::text[])"
-            " AS u (secret_id, used_at, address) ORDER BY secret_id"
-            "), touched AS ("
+            "SELECT id FROM api_token WHERE id IN (SELECT token_id FROM secret"
+            f" WHERE id = ANY({statement.bind([secret for secret, _, _ in uses])}))"
+            " ORDER BY id FOR NO KEY UPDATE"
+        )
+        await door.query(statement)
+        statement = Statement()
+        statement.text = (
+            f"WITH used AS ({_unnested(statement, uses)}), touched AS ("
             " UPDATE secret s SET last_used_at = u.used_at FROM used u WHERE s.id = u.secret_id"
             " AND (s.last_used_at IS NULL OR s.last_used_at < u.used_at)"
             " RETURNING s.token_id, u.used_at, u.address"
@@ -214,6 +266,71 @@ async def system_record_uses(uses: list[tuple[UUID, datetime, str | None]]) -> N
             " AND (t.last_used_at IS NULL OR t.last_used_at < l.used_at)"
         )
         await door.query(statement)
+
+
+async def system_record_reuses(uses: list[Use]) -> None:
+    """Flag secrets that were used after their retirement; the first time is in the audit trail."""
+    if not uses:
+        return
+    async with open_door(EVERYTHING) as door:
+        statement = Statement()
+        statement.text = (
+            f"WITH used AS ({_unnested(statement, uses)}), known AS ("
+            " SELECT s.id, s.reused_at, u.used_at, u.address FROM secret s"
+            " JOIN used u ON u.secret_id = s.id"
+            " WHERE s.retires_at <= u.used_at AND (s.reused_at IS NULL OR s.reused_at < u.used_at)"
+            " ORDER BY s.id FOR UPDATE OF s"
+            "), touched AS ("
+            " UPDATE secret s SET reused_at = k.used_at, reused_address = k.address"
+            " FROM known k WHERE s.id = k.id"
+            " RETURNING s.account_id, s.reseller_id, s.token_id, s.last_four,"
+            " k.reused_at AS before, k.used_at, k.address"
+            ") INSERT INTO audit_event (id, account_id, reseller_id, occurred_at, action,"
+            " subject_id, address, details)"
+            " SELECT gen_random_uuid(), account_id, reseller_id, used_at, 'token.secret_reused',"
+            " token_id, address, jsonb_build_object('lastFour', last_four)"
+            " FROM touched WHERE before IS NULL"
+        )
+        await door.query(statement)
+
+
+def _unnested(statement: Statement, uses: list[Use]) -> str:
+    """Return a query of the uses, in the order in which their rows are locked."""
+    columns = [
+        f"{statement.bind(list(values))}::{kind}[]"
+        for values, kind in zip(
+            zip(*uses, strict=True) if uses else ((), (), ()),
+            ("uuid", "timestamptz", "text"),
+            strict=True,
+        )
+    ]
+    return (
+        f"SELECT * FROM unnest({', '.join(columns)}) AS u (secret_id, used_at, address)"
+        " ORDER BY secret_id"
+    )
+
+
+async def system_find_due_secrets(
+    door: Door, now: datetime, *, silent_since: datetime, limit: int
+) -> list[dict[str, Any]]:
+    """Return retiring secrets whose grace is over, or that are silent, and hold them.
+
+    Silent means: its successor is used, and neither its own last use nor its successor's birth is
+    younger than an instant. Cost follows the rotations under way, along ``secret_retiring``.
+    """
+    statement = Statement()
+    at, silent = statement.bind(now), statement.bind(silent_since)
+    statement.text = (
+        "SELECT o.id, o.digest, o.token_id, o.account_id, o.reseller_id,"
+        f" o.retires_at > {at} AS is_silent FROM secret o"
+        " JOIN secret n ON n.token_id = o.token_id AND n.retires_at IS NULL"
+        " JOIN api_token t ON t.id = o.token_id AND t.revoked_at IS NULL"
+        " WHERE o.retires_at IS NOT NULL AND o.retired_at IS NULL"
+        f" AND (o.retires_at <= {at} OR (n.last_used_at IS NOT NULL AND n.created_at <= {silent}"
+        f" AND coalesce(o.last_used_at <= {silent}, TRUE)))"
+        f" ORDER BY o.retires_at, o.id LIMIT {statement.bind(limit)} FOR UPDATE OF o SKIP LOCKED"
+    )
+    return await door.query(statement)
 
 
 async def system_has_operator() -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from service.access.door import Door, Statement, as_uuid
+from service.access.secrets import insert_secret
 from service.errors import InvalidInput, NotFound, TokenEnded, VersionConflict
 from service.paging import Cursor, Page, PageRequest
 from service.secret_format import NewSecret
@@ -53,6 +54,7 @@ class Token:
     last_four: str
     scopes: tuple[str, ...]
     allowed_ip_ranges: tuple[str, ...]
+    audiences: tuple[str, ...]
     created_at: datetime
     not_before: datetime | None
     expires_at: datetime | None
@@ -72,7 +74,13 @@ class Token:
         fields["reseller_id"] = row["reseller_id"] and as_uuid(row["reseller_id"])
         fields["scopes"] = tuple(row["scopes"])
         fields["allowed_ip_ranges"] = tuple(row["allowed_ip_ranges"])
+        fields["audiences"] = tuple(row["audiences"])
         return cls(**fields)
+
+    @property
+    def owner(self) -> tuple[UUID, UUID | None]:
+        """Whose trail a change of it belongs to: its account and its reseller."""
+        return self.account_id, self.reseller_id
 
     def status(self, now: datetime) -> TokenStatus:
         """Return what the token is at an instant; what has ended comes first."""
@@ -89,10 +97,7 @@ class Token:
 
 _SELECT = """
 SELECT t.*, s.prefix, s.last_four FROM api_token t
-JOIN LATERAL (
-    SELECT prefix, last_four FROM secret WHERE token_id = t.id
-    ORDER BY created_at DESC, id DESC LIMIT 1
-) s ON TRUE
+JOIN secret s ON s.token_id = t.id AND s.retires_at IS NULL
 """
 
 _NOT_ENDED = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {now})"
@@ -236,24 +241,7 @@ async def insert_token(door: Door, row: dict[str, Any], secret: NewSecret, secre
     if row["kind"] == "API_TOKEN":
         await sweep_namesake(door, row["account_id"], row["name"], now=row["created_at"])
     await door.query(Statement().insert("api_token", [row]))
-    await door.query(
-        Statement().insert(
-            "secret",
-            [
-                {
-                    "id": secret_id,
-                    "account_id": row["account_id"],
-                    "reseller_id": row["reseller_id"],
-                    "token_id": row["id"],
-                    "digest": secret.digest,
-                    "pepper_id": secret.pepper_id,
-                    "prefix": secret.prefix,
-                    "last_four": secret.last_four,
-                    "created_at": row["created_at"],
-                }
-            ],
-        )
-    )
+    await insert_secret(door, row, secret, secret_id, now=row["created_at"])
 
 
 async def sweep_namesake(door: Door, account_id: UUID, name: str, *, now: datetime) -> None:
@@ -289,7 +277,7 @@ async def change_token(
     Args:
         door: An open door.
         token_id: An API token.
-        changes: Values by column, from the code's own names.
+        changes: Values by column, from the code's own names; none only counts the version on.
         now: Decides whether it has ended.
         expected_version: Refuse if somebody else was faster; None does not ask.
 
@@ -299,13 +287,13 @@ async def change_token(
         VersionConflict: If its version is another.
     """
     statement = Statement()
-    settings = ", ".join(f"{column} = {statement.bind(value)}" for column, value in changes.items())
+    settings = "".join(f"{column} = {statement.bind(value)}, " for column, value in changes.items())
     reach = statement.within(door.reach, account="account_id", reseller="reseller_id")
     version = (
         "TRUE" if expected_version is None else f"version = {statement.bind(expected_version)}"
     )
     statement.text = (
-        f"WITH changed AS (UPDATE api_token SET {settings}, version = version + 1"
+        f"WITH changed AS (UPDATE api_token SET {settings}version = version + 1"
         f" WHERE id = {statement.bind(token_id)} AND kind = 'API_TOKEN' AND {reach} AND {version}"
         f" AND {_NOT_ENDED.format(now=statement.bind(now))} RETURNING *)"
         f" {_SELECT.replace('api_token t', 'changed t')}"
@@ -329,13 +317,3 @@ async def end_session(door: Door, session_id: UUID, *, now: datetime) -> bool:
         f" AND {reach} RETURNING id"
     )
     return await door.one(statement) is not None
-
-
-async def digests_of_token(door: Door, token_id: UUID) -> list[bytes]:
-    """Return the digest of each secret of a token; a drop must name them all."""
-    statement = Statement()
-    reach = statement.within(door.reach, account="account_id", reseller="reseller_id")
-    statement.text = (
-        f"SELECT digest FROM secret WHERE token_id = {statement.bind(token_id)} AND {reach}"
-    )
-    return [bytes(row["digest"]) for row in await door.query(statement)]

@@ -1,0 +1,239 @@
+"""Receipts: how far a narrowing has come, from its commit to the last validator.
+
+A receipt never makes anything safer; it tells what is so. The bound holds without it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from service.access.actor import Actor
+from service.access.door import open_door
+from service.access.outbox import find_drops
+from service.cache import Cache, Report, Revision
+from service.clock import Clock, boottime
+
+READ = "tokens:read"
+
+LIVE_SECONDS_MAX = 2.0  # eight reports missed
+WAIT_SECONDS_MAX = 5.0
+POLL_SECONDS_MIN = 0.002
+POLL_SECONDS_MAX = 0.1
+
+
+class PropagationState(StrEnum):
+    """How far a narrowing has come."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    APPLIED = "APPLIED"
+    EFFECTIVE = "EFFECTIVE"
+
+
+class PropagationWait(StrEnum):
+    """What a narrowing may wait for before it returns."""
+
+    ALL_VALIDATORS = "ALL_VALIDATORS"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a narrowing left behind.
+
+    Attributes:
+        committed_at: An instant by which it was committed.
+        revisions: What Redis made of its drops; None while one is not confirmed.
+    """
+
+    id: UUID
+    committed_at: datetime
+    confirmed_at: datetime | None
+    revisions: tuple[Revision, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """A validator that was heard before and has not said that it applied the narrowing.
+
+    Attributes:
+        leases_dead_at: From when it accepts nothing that was taken away, whatever became of it.
+    """
+
+    name: str
+    last_heard_at: datetime
+    leases_dead_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """A receipt, and how far it has come at one moment.
+
+    Attributes:
+        effective_everywhere_by: From when no validator accepts what was taken away, whatever fails.
+        known: Validators heard within the bound.
+        applied: Those of them that have applied the narrowing.
+        vanished: Those that have not, and are silent.
+    """
+
+    receipt: Receipt
+    state: PropagationState
+    effective_everywhere_by: datetime
+    known: int = 0
+    applied: int = 0
+    vanished: tuple[Vanished, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing remains to be waited for but validators that have vanished."""
+        return self.state in _FINAL or (
+            bool(self.vanished) and self.known == self.applied + len(self.vanished)
+        )
+
+
+_FINAL = {PropagationState.APPLIED, PropagationState.EFFECTIVE}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """Tells how far narrowings have come.
+
+    Attributes:
+        bound_seconds: The published staleness bound.
+    """
+
+    cache: Cache
+    clock: Clock
+    bound_seconds: float
+
+    async def get(self, actor: Actor, receipt_id: UUID) -> Propagation:
+        """Return how far a narrowing has come; receipts are kept for a day.
+
+        Raises:
+            InsufficientScope: Without ``tokens:read``.
+            NotFound: If it is not within reach.
+        """
+        actor.require(READ)
+        return await self.find(actor, receipt_id)
+
+    async def find(self, actor: Actor, receipt_id: UUID) -> Propagation:
+        """Return the same to another use case, which has asked for its own scope.
+
+        Raises:
+            NotFound: As :meth:`get`.
+        """
+        return await self.progress(await self._find(actor, receipt_id))
+
+    async def watch(self, actor: Actor, receipt_id: UUID) -> AsyncIterator[Propagation]:
+        """Yield how far a narrowing has come, whenever that changes, until every validator is done.
+
+        Ends at the bound at the latest.
+
+        Raises:
+            InsufficientScope, NotFound: As :meth:`get`.
+        """
+        actor.require(READ)
+        receipt = await self._find(actor, receipt_id)
+        told: Propagation | None = None
+        poll_seconds = POLL_SECONDS_MIN
+        while told is None or told.state not in _FINAL:
+            if receipt.revisions is None:
+                found = await self._find(actor, receipt_id)
+                committed_at = min(receipt.committed_at, found.committed_at)
+                receipt = replace(found, committed_at=committed_at)
+            propagation = await self.progress(receipt)
+            if told is None or _differ(told, propagation):
+                told = propagation
+                yield propagation
+            await asyncio.sleep(poll_seconds)
+            poll_seconds = min(POLL_SECONDS_MAX, poll_seconds * 2)
+
+    async def wait(self, propagation: Propagation, wait_for: PropagationWait | None) -> Propagation:
+        """Return as soon as every live validator has applied a narrowing, or after 5 seconds.
+
+        At once where Redis has not confirmed it: nobody has heard of it then.
+
+        Args:
+            propagation: How far it has come.
+            wait_for: None does not wait.
+        """
+        if wait_for is None:
+            return propagation
+        until = boottime() + WAIT_SECONDS_MAX
+        poll_seconds = POLL_SECONDS_MIN
+        while (
+            propagation.receipt.revisions is not None
+            and not propagation.is_settled
+            and boottime() < until
+        ):
+            await asyncio.sleep(poll_seconds)
+            poll_seconds = min(POLL_SECONDS_MAX, poll_seconds * 2)
+            propagation = await self.progress(propagation.receipt)
+        return propagation
+
+    async def progress(self, receipt: Receipt) -> Propagation:
+        """Return how far a narrowing has come, as the validators told last."""
+        now = self.clock.now()
+        by = receipt.committed_at + timedelta(seconds=self.bound_seconds)
+        fleet = (
+            None
+            if receipt.revisions is None
+            else await self.cache.fleet(silent_seconds_max=self.bound_seconds)
+        )
+        if fleet is None or receipt.revisions is None:
+            state = PropagationState.CONFIRMED if receipt.revisions else PropagationState.PENDING
+            return Propagation(receipt, PropagationState.EFFECTIVE if now >= by else state, by)
+        applied = [report for report in fleet.reports if _covers(report.applied, receipt.revisions)]
+        vanished = [
+            _vanished(report, now, by)
+            for report in fleet.reports
+            if report.silent_seconds > LIVE_SECONDS_MAX and report not in applied
+        ]
+        # A Redis that has lost, or gone back behind, the drop knows not of every validator either.
+        is_applied = (
+            0 < len(fleet.reports) == len(applied)
+            and fleet.age_seconds > LIVE_SECONDS_MAX
+            and _covers(fleet.last, receipt.revisions)
+        )
+        state = PropagationState.APPLIED if is_applied else PropagationState.CONFIRMED
+        return Propagation(
+            receipt,
+            PropagationState.EFFECTIVE if now >= by else state,
+            by,
+            len(fleet.reports),
+            len(applied),
+            tuple(vanished),
+        )
+
+    async def _find(self, actor: Actor, receipt_id: UUID) -> Receipt:
+        async with open_door(actor.reach) as door:
+            rows = await find_drops(door, receipt_id)
+        now = self.clock.now()
+        confirmed = all(row["revision"] is not None for row in rows)
+        return Receipt(
+            receipt_id,
+            # Where nobody has noted the commit yet, it is no later than now.
+            max(row["committed_at"] or now for row in rows),
+            max(row["confirmed_at"] for row in rows) if confirmed else None,
+            tuple(Revision(row["epoch"], row["revision"]) for row in rows) if confirmed else None,
+        )
+
+
+def _covers(applied: Revision, revisions: tuple[Revision, ...]) -> bool:
+    return all(applied.covers(revision) for revision in revisions)
+
+
+def _vanished(report: Report, now: datetime, by: datetime) -> Vanished:
+    return Vanished(report.name, now - timedelta(seconds=report.silent_seconds), by)
+
+
+def _differ(told: Propagation, now: Propagation) -> bool:
+    """Return whether there is news beside the moving instants."""
+    return (told.state, told.known, told.applied, [one.name for one in told.vanished]) != (
+        now.state,
+        now.known,
+        now.applied,
+        [one.name for one in now.vanished],
+    )
