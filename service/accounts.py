@@ -1,4 +1,4 @@
-"""Use cases of accounts: create, read, and the platform's first operator."""
+"""Use cases of accounts: create, read, suspend, resume, close, and the first operator."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -6,21 +6,25 @@ from uuid import UUID
 from service import scopes, token_rules
 from service.access.accounts import (
     Account,
+    change_account,
     find_account,
     find_accounts,
     find_email,
     insert_account,
     insert_member,
     list_sub_accounts,
+    lock_account,
 )
 from service.access.actor import EVERYTHING, Actor
 from service.access.door import open_door
 from service.access.system import system_has_operator
+from service.cache import Drop
 from service.clock import new_id
-from service.errors import AccountInactive, Forbidden, InvalidInput
+from service.errors import AccountClosed, AccountInactive, Forbidden, InvalidInput
 from service.names import ACCOUNT_NAME_CHARACTERS_MAX, clean_email, clean_name
 from service.paging import Page, PageRequest
 from service.passwords import Passwords
+from service.receipts import Propagation, PropagationWait
 from service.settings import Settings
 from service.verdict import AccountKind, CredentialKind
 from service.work import Unit, Work
@@ -48,6 +52,14 @@ class NewAccount:
 
     def __repr__(self) -> str:
         return f"NewAccount({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An account after a change, and the receipt of its cut-off."""
+
+    account: Account
+    propagation: Propagation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,85 @@ class Accounts:
             )
             return await find_account(unit.door, account_id)
 
+    async def suspend(
+        self, actor: Actor, account_id: UUID, *, wait_for: PropagationWait | None = None
+    ) -> Changed:
+        """Refuse every token and session of an account, until it is resumed. Harmless to repeat.
+
+        A reseller's suspension refuses its whole fleet. Either is one cut-off, whatever the number
+        of tokens.
+
+        An account has one suspension, whoever set it: a reseller may lift the operator's of its
+        customer. What shall hold against the reseller too is a suspended reseller or a closed
+        customer.
+
+        Raises:
+            InsufficientScope: Without ``accounts:write``.
+            Forbidden: If it is the actor's own; so nobody ever suspends the operator.
+            NotFound: If it is not within reach.
+            AccountClosed: If it is closed.
+        """
+        return await self._set_suspended(actor, account_id, wait_for, suspended=True)
+
+    async def resume(
+        self, actor: Actor, account_id: UUID, *, wait_for: PropagationWait | None = None
+    ) -> Changed:
+        """Let a suspended account be used again. Harmless to repeat.
+
+        What is suspended by itself stays so: a token, or a customer of a resumed reseller.
+
+        Raises:
+            InsufficientScope, Forbidden, NotFound, AccountClosed: As :meth:`suspend`.
+        """
+        return await self._set_suspended(actor, account_id, wait_for, suspended=False)
+
+    async def close(
+        self,
+        actor: Actor,
+        account_id: UUID,
+        *,
+        expected_name: str,
+        wait_for: PropagationWait | None = None,
+    ) -> Changed:
+        """End an account for good, and a reseller's whole fleet with it. Harmless to repeat.
+
+        Args:
+            actor: Who does it.
+            account_id: Which.
+            expected_name: The account's name to the letter, so that no other is closed by mishap.
+            wait_for: What to wait for before it returns.
+
+        Raises:
+            InsufficientScope, Forbidden, NotFound: As :meth:`suspend`.
+            InvalidInput: If the name is another.
+        """
+        _check_not_own(actor, account_id)
+        async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
+            account = await lock_account(unit.door, account_id)
+            if account.name != expected_name:
+                raise InvalidInput("This is not the account's name.", field="expectedName")
+            if account.closed_at is None:
+                account = await change_account(unit.door, account_id, {"closed_at": unit.now})
+                unit.audit("account.closed", account_id, account.owner)
+            unit.drop(Drop.of_account(account_id), account.owner)
+        return Changed(account, unit.propagation)
+
+    async def _set_suspended(
+        self, actor: Actor, account_id: UUID, wait_for: PropagationWait | None, *, suspended: bool
+    ) -> Changed:
+        _check_not_own(actor, account_id)
+        async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
+            account = await lock_account(unit.door, account_id)
+            if account.closed_at is not None:
+                raise AccountClosed
+            if suspended is (account.suspended_at is None):
+                columns = {"suspended_at": unit.now if suspended else None}
+                account = await change_account(unit.door, account_id, columns)
+                action = "account.suspended" if suspended else "account.resumed"
+                unit.audit(action, account_id, account.owner)
+            unit.drop(Drop.of_account(account_id), account.owner)
+        return Changed(account, unit.propagation)
+
     async def create_operator(self, name: str, email: str, password: str) -> UUID:
         """Create the platform's one operator and its first member; for the command line only.
 
@@ -183,6 +274,13 @@ class Accounts:
             raise Forbidden
         if wanted.kind is AccountKind.RESELLER and wanted.reseller_id is not None:
             raise InvalidInput("A reseller has no reseller.", field="resellerId")
+
+
+def _check_not_own(actor: Actor, account_id: UUID) -> None:
+    """Let an actor pass who may change accounts, unless it is its own."""
+    actor.require(WRITE)
+    if account_id == actor.account_id:
+        raise Forbidden("Nobody may do this to their own account.")
 
 
 async def _insert(

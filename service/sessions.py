@@ -5,78 +5,24 @@ from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
 
-import structlog
-from redis.asyncio import Redis
-
 from service.access.actor import EVERYTHING, Actor
 from service.access.door import as_uuid
+from service.access.secrets import digests_of_token
 from service.access.system import system_find_member, system_update_password_hash
-from service.access.tokens import digests_of_token, end_session, insert_token
-from service.cache import Drop, Failed
+from service.access.tokens import end_session, insert_token
+from service.cache import Drop
 from service.clock import new_id
-from service.errors import InvalidInput, SignInFailed, TooManyAttempts
+from service.errors import InvalidInput, SignInFailed
 from service.names import clean_email
 from service.passwords import Passwords
 from service.secret_format import NewSecret, make_secret
 from service.settings import Settings
+from service.throttle import Limit, Throttle
 from service.verdict import CredentialKind
 from service.work import Work
 
 THROTTLE_SECONDS = 15 * 60
 FROM_ANYWHERE_FACTOR = 10
-
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Throttle:
-    """Counts failed sign-ins in Redis.
-
-    The narrow limit is per account *and* client address, so that a stranger who guesses at
-    somebody's password does not lock them out; ten times as many from anywhere pause the account,
-    and an address has a limit of its own. Without Redis nothing is counted; the hashing threads
-    still bound the rate.
-    """
-
-    redis: Redis
-    settings: Settings
-
-    async def check(self, email: str, address: str | None) -> None:
-        """Let an attempt pass.
-
-        Raises:
-            TooManyAttempts: If one of its limits is used up.
-        """
-        limits = self._limits(email, address)
-        try:
-            counts = await self.redis.mget(list(limits))
-        except Failed:
-            log.warning("sign_in.uncounted")
-            return
-        if any(
-            int(count or 0) >= limit for count, limit in zip(counts, limits.values(), strict=True)
-        ):
-            raise TooManyAttempts
-
-    async def count_failure(self, email: str, address: str | None) -> None:
-        """Count a failed attempt."""
-        try:
-            async with self.redis.pipeline(transaction=True) as pipeline:
-                for key in self._limits(email, address):
-                    pipeline.incr(key)
-                    pipeline.expire(key, THROTTLE_SECONDS, nx=True)
-                await pipeline.execute()
-        except Failed:
-            log.warning("sign_in.uncounted")
-
-    def _limits(self, email: str, address: str | None) -> dict[str, int]:
-        who = blake2b(email.encode(), digest_size=12).hexdigest()
-        attempts = self.settings.sign_in_attempts
-        return {
-            f"sign-in:{who}:{address}": attempts,
-            f"sign-in:{who}": attempts * FROM_ANYWHERE_FACTOR,
-            f"sign-in::{address}": self.settings.sign_in_attempts_per_address,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +56,13 @@ class Sessions:
             email = clean_email(email)
         except InvalidInput:
             raise SignInFailed from None
-        await self.throttle.check(email, address)
+        limits = self._limits(email, address)
+        await self.throttle.check(limits)
         member = await system_find_member(email)
         known = str(member["password_hash"]) if member else None
         right, rehashed = await self.passwords.verify(password, known)
         if member is None or not right or not member["may_sign_in"]:
-            await self.throttle.count_failure(email, address)
+            await self.throttle.count(limits)
             raise SignInFailed
         if known and rehashed:
             await system_update_password_hash(as_uuid(member["id"]), known, rehashed)
@@ -131,6 +78,24 @@ class Sessions:
                 unit.audit("session.ended", actor.token_id, owner)
                 for digest in await digests_of_token(unit.door, actor.token_id):
                     unit.drop(Drop.of_secret(digest), owner)
+
+    def _limits(self, email: str, address: str | None) -> tuple[Limit, ...]:
+        """Return how often a sign-in may fail.
+
+        The narrow limit is per account *and* client address, so that a stranger who guesses at
+        somebody's password does not lock them out; ten times as many from anywhere pause the
+        account, and an address has a limit of its own. Where nothing is counted, the hashing
+        threads still bound the rate.
+        """
+        who = blake2b(email.encode(), digest_size=12).hexdigest()
+        attempts = self.settings.sign_in_attempts
+        return (
+            Limit(f"sign-in:{who}:{address}", attempts, THROTTLE_SECONDS),
+            Limit(f"sign-in:{who}", attempts * FROM_ANYWHERE_FACTOR, THROTTLE_SECONDS),
+            Limit(
+                f"sign-in::{address}", self.settings.sign_in_attempts_per_address, THROTTLE_SECONDS
+            ),
+        )
 
     async def _begin(
         self, member: dict[str, Any], *, address: str | None, request_id: str | None

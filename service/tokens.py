@@ -10,13 +10,13 @@ from service import addresses, scopes, token_rules
 from service.access.accounts import Account, find_account
 from service.access.actor import Actor
 from service.access.door import open_door
+from service.access.secrets import Secret, digests_of_token, secrets_of_tokens
 from service.access.tokens import (
     Token,
     TokenFilter,
     TokenOrder,
     TokenStatus,
     change_token,
-    digests_of_token,
     find_token,
     insert_token,
     list_tokens,
@@ -30,17 +30,17 @@ from service.errors import (
     InvalidInput,
     TokenEnded,
 )
-from service.names import clean_token_name
+from service.names import check_search, clean_token_name
 from service.paging import Page, PageRequest
-from service.secret_format import make_secret
+from service.receipts import Propagation, PropagationWait
+from service.replays import Replays, Request
+from service.secret_format import NewSecret, make_secret
 from service.settings import Settings
 from service.verdict import CredentialKind
-from service.work import Propagation, Unit, Work
+from service.work import Unit, Work
 
 READ = "tokens:read"
 WRITE = "tokens:write"
-
-SEARCH_CHARACTERS_MAX = 50
 
 
 class RevocationReason(StrEnum):
@@ -67,6 +67,7 @@ class NewToken:
         account_id: Whose it shall be; None is the actor's own account.
         expires_at: An aware instant in the future; None is never, against advice.
         allowed_ip_ranges: CIDR ranges; empty is anywhere.
+        audiences: Who may accept it; empty is everybody.
     """
 
     name: str
@@ -75,15 +76,29 @@ class NewToken:
     expires_at: datetime | None = None
     not_before: datetime | None = None
     allowed_ip_ranges: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new token, with its secret for the only time."""
+    """A new token, with its secret for the only time.
+
+    Attributes:
+        is_replay: Whether it was made before, under the same idempotency key.
+    """
 
     token: Token
     secret: str
-    warnings: tuple[TokenWarning, ...]
+    is_replay: bool = False
+
+    @property
+    def warnings(self) -> tuple[TokenWarning, ...]:
+        """What was done although it is advised against."""
+        told = {
+            TokenWarning.NEVER_EXPIRES: self.token.expires_at is None,
+            TokenWarning.FULL_ACCESS: scopes.EVERYTHING in self.token.scopes,
+        }
+        return tuple(warning for warning, is_so in told.items() if is_so)
 
     def __repr__(self) -> str:
         return f"Created({self.token.id})"
@@ -103,6 +118,7 @@ class TokenChanges:
 
     scopes: tuple[str, ...] | None = None
     allowed_ip_ranges: tuple[str, ...] | None = None
+    audiences: tuple[str, ...] | None = None
     expires_at: datetime | None = None
 
 
@@ -111,6 +127,7 @@ class Tokens:
     """Tokens within an actor's reach; beyond it, everything reads as missing."""
 
     work: Work
+    replays: Replays
     clock: Clock
     settings: Settings
 
@@ -124,6 +141,19 @@ class Tokens:
         actor.require(READ)
         async with open_door(actor.reach) as door:
             return await find_token(door, token_id)
+
+    async def secrets_of(self, actor: Actor, token_ids: list[UUID]) -> list[list[Secret]]:
+        """Return the secrets of each of some tokens, the current one first; none beyond reach.
+
+        Raises:
+            InsufficientScope: Without ``tokens:read``.
+        """
+        actor.require(READ)
+        found: dict[UUID, list[Secret]] = {token_id: [] for token_id in token_ids}
+        async with open_door(actor.reach) as door:
+            for secret in await secrets_of_tokens(door, token_ids):
+                found[secret.token_id].append(secret)
+        return [found[token_id] for token_id in token_ids]
 
     async def page(
         self,
@@ -143,14 +173,21 @@ class Tokens:
         actor.require(READ)
         only = only or TokenFilter()
         if only.name_contains is not None:
-            _check_search(only.name_contains)
+            check_search(only.name_contains, field="nameContains")
         async with open_door(actor.reach) as door:
             return await list_tokens(
                 door, only, order, request, descending=descending, now=self.clock.now()
             )
 
-    async def create(self, actor: Actor, wanted: NewToken) -> Created:
-        """Create a token and return its secret, which is never to be had again.
+    async def create(
+        self, actor: Actor, wanted: NewToken, *, idempotency_key: str | None = None
+    ) -> Created:
+        """Create a token and return its secret, which is told this once.
+
+        Args:
+            actor: Who asks.
+            wanted: What it shall be.
+            idempotency_key: Under which a lost answer can be had again for ten minutes.
 
         Raises:
             InsufficientScope: Without ``tokens:write``.
@@ -159,19 +196,34 @@ class Tokens:
             InvalidInput: If a value is not allowed.
             ScopeNotGrantable: If the account, or the actor's own credential, may not grant a scope.
             NameTaken: If a token that has not ended bears the name.
+            IdempotencyConflict: If the key was used for something else.
         """
         actor.require(WRITE)
         secret = make_secret(self.settings.token_label, self.settings.pepper_keys)
         async with self.work.begin(actor.reach, actor) as unit:
-            account = await find_account(unit.door, wanted.account_id or actor.account_id)
-            if not account.is_usable:
-                raise AccountInactive
-            row = self._row(wanted, account, actor, unit.now)
-            await insert_token(unit.door, row, secret, new_id())
-            told = {name: row[name] for name in ("name", "scopes")}
-            unit.audit("token.created", row["id"], _owner(account), **told)
-            token = await find_token(unit.door, row["id"])
-        return Created(token, secret.text, _warnings(token))
+            token_id, replay = new_id(), None
+            if idempotency_key is not None:
+                request = Request(idempotency_key, "createToken", wanted)
+                replay = await self.replays.claim(unit, actor, request, token_id, secret.text)
+            if replay is None:
+                token = await self._create(unit, actor, wanted, token_id, secret)
+            else:
+                token = await find_token(unit.door, replay.token_id)
+                unit.audit("token.secret_replayed", token.id, token.owner)
+        text = secret.text if replay is None else replay.secret
+        return Created(token, text, replay is not None)
+
+    async def _create(
+        self, unit: Unit, actor: Actor, wanted: NewToken, token_id: UUID, secret: NewSecret
+    ) -> Token:
+        account = await find_account(unit.door, wanted.account_id or actor.account_id)
+        if not account.is_usable:
+            raise AccountInactive
+        row = {"id": token_id} | self._row(wanted, account, actor, unit.now)
+        await insert_token(unit.door, row, secret, new_id())
+        told = {name: row[name] for name in ("name", "scopes")}
+        unit.audit("token.created", token_id, account.owner, **told)
+        return await find_token(unit.door, token_id)
 
     def _row(
         self, wanted: NewToken, account: Account, actor: Actor, now: datetime
@@ -186,7 +238,6 @@ class Tokens:
             lifetime_days_max=self.settings.max_lifetime_days,
         )
         return {
-            "id": new_id(),
             "account_id": account.id,
             "reseller_id": account.reseller_id,
             "kind": CredentialKind.API_TOKEN.value,
@@ -200,6 +251,7 @@ class Tokens:
                 field="scopes",
             ),
             "allowed_ip_ranges": list(addresses.clean_ranges(wanted.allowed_ip_ranges)),
+            "audiences": token_rules.clean_audiences(wanted.audiences),
             "created_at": now,
             "not_before": not_before,
             "expires_at": expires_at,
@@ -227,9 +279,7 @@ class Tokens:
                 now=unit.now,
                 expected_version=expected_version,
             )
-            unit.audit(
-                "token.renamed", token_id, _owner(token), name=name, previous_name=before.name
-            )
+            unit.audit("token.renamed", token_id, token.owner, name=name, previous_name=before.name)
         return Changed(token, None)
 
     async def update(
@@ -239,6 +289,7 @@ class Tokens:
         changes: TokenChanges,
         *,
         expected_version: int | None = None,
+        wait_for: PropagationWait | None = None,
     ) -> Changed:
         """Narrow a token: fewer scopes, fewer addresses, an earlier expiry. Counts as a revoke.
 
@@ -248,7 +299,7 @@ class Tokens:
                 service.errors.
         """
         actor.require(WRITE)
-        async with self.work.begin(actor.reach, actor) as unit:
+        async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
             before = await lock_token(unit.door, token_id)
             if before.status(unit.now) in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
                 raise TokenEnded
@@ -258,17 +309,21 @@ class Tokens:
             token = await change_token(
                 unit.door, token_id, columns, now=unit.now, expected_version=expected_version
             )
-            unit.audit("token.updated", token_id, _owner(token), **columns)
+            unit.audit("token.updated", token_id, token.owner, **columns)
             await self._drop(unit, token)
         return Changed(token, unit.propagation)
 
-    async def suspend(self, actor: Actor, token_id: UUID) -> Changed:
+    async def suspend(
+        self, actor: Actor, token_id: UUID, *, wait_for: PropagationWait | None = None
+    ) -> Changed:
         """Refuse a token until it is resumed. Harmless to repeat."""
-        return await self._set_suspended(actor, token_id, suspended=True)
+        return await self._set_suspended(actor, token_id, wait_for, suspended=True)
 
-    async def resume(self, actor: Actor, token_id: UUID) -> Changed:
+    async def resume(
+        self, actor: Actor, token_id: UUID, *, wait_for: PropagationWait | None = None
+    ) -> Changed:
         """Let a suspended token be used again. Harmless to repeat."""
-        return await self._set_suspended(actor, token_id, suspended=False)
+        return await self._set_suspended(actor, token_id, wait_for, suspended=False)
 
     async def revoke(
         self,
@@ -276,28 +331,37 @@ class Tokens:
         token_id: UUID,
         *,
         reason: RevocationReason = RevocationReason.USER_REQUEST,
+        wait_for: PropagationWait | None = None,
     ) -> Changed:
         """End a token for good; every validator refuses it within the published bound.
 
         Harmless to repeat: a token that is revoked already stays as it is, and is dropped again.
+
+        Args:
+            actor: Who asks.
+            token_id: Which token.
+            reason: Why.
+            wait_for: What to wait for before it returns.
 
         Raises:
             InsufficientScope: Without ``tokens:write``.
             NotFound: If it is not within reach.
         """
         actor.require(WRITE)
-        async with self.work.begin(actor.reach, actor) as unit:
+        async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
             token = await lock_token(unit.door, token_id)
             if token.status(unit.now) not in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
                 columns = {"revoked_at": unit.now, "revocation_reason": reason.value}
                 token = await change_token(unit.door, token_id, columns, now=unit.now)
-                unit.audit("token.revoked", token_id, _owner(token), reason=reason.value)
+                unit.audit("token.revoked", token_id, token.owner, reason=reason.value)
             await self._drop(unit, token)
         return Changed(token, unit.propagation)
 
-    async def _set_suspended(self, actor: Actor, token_id: UUID, *, suspended: bool) -> Changed:
+    async def _set_suspended(
+        self, actor: Actor, token_id: UUID, wait_for: PropagationWait | None, *, suspended: bool
+    ) -> Changed:
         actor.require(WRITE)
-        async with self.work.begin(actor.reach, actor) as unit:
+        async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
             token = await lock_token(unit.door, token_id)
             if token.status(unit.now) in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
                 raise TokenEnded
@@ -305,13 +369,13 @@ class Tokens:
                 columns = {"suspended_at": unit.now if suspended else None}
                 token = await change_token(unit.door, token_id, columns, now=unit.now)
                 action = "token.suspended" if suspended else "token.resumed"
-                unit.audit(action, token_id, _owner(token))
+                unit.audit(action, token_id, token.owner)
             await self._drop(unit, token)
         return Changed(token, unit.propagation)
 
     async def _drop(self, unit: Unit, token: Token) -> None:
         for digest in await digests_of_token(unit.door, token.id):
-            unit.drop(Drop.of_secret(digest), _owner(token))
+            unit.drop(Drop.of_secret(digest), token.owner)
 
 
 def _narrowings(token: Token, changes: TokenChanges, now: datetime) -> dict[str, Any]:
@@ -323,29 +387,10 @@ def _narrowings(token: Token, changes: TokenChanges, now: datetime) -> dict[str,
         columns["allowed_ip_ranges"] = token_rules.narrower_ranges(
             token.allowed_ip_ranges, changes.allowed_ip_ranges
         )
+    if changes.audiences is not None:
+        columns["audiences"] = token_rules.narrower_audiences(token.audiences, changes.audiences)
     if changes.expires_at is not None:
         columns["expires_at"] = token_rules.earlier_expiry(
             changes.expires_at, not_before=token.not_before, previous=token.expires_at, now=now
         )
     return columns
-
-
-def _check_search(text: str) -> None:
-    if len(text) > SEARCH_CHARACTERS_MAX or "\0" in text:
-        raise InvalidInput(
-            f"Search for at most {SEARCH_CHARACTERS_MAX} characters.", field="nameContains"
-        )
-
-
-def _owner(row: Token | Account) -> tuple[UUID, UUID | None]:
-    """Return whose trail a change belongs to: an account and its reseller."""
-    return (row.account_id if isinstance(row, Token) else row.id), row.reseller_id
-
-
-def _warnings(token: Token) -> tuple[TokenWarning, ...]:
-    found = []
-    if token.expires_at is None:
-        found.append(TokenWarning.NEVER_EXPIRES)
-    if scopes.EVERYTHING in token.scopes:
-        found.append(TokenWarning.FULL_ACCESS)
-    return tuple(found)
