@@ -1,6 +1,5 @@
 """Who is calling: a request → an actor. The credential is a bearer secret or a session's cookie."""
 
-from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -10,33 +9,16 @@ from starlette.types import Scope
 from service import secret_format
 from service.access.actor import Actor
 from service.addresses import Address, Network, is_within, parse_address
+from service.bearer import bearer_secret
 from service.errors import Unavailable
 from service.settings import Settings
 from service.validator import Validator
 from service.verdict import CredentialKind, Status
 
-BEARER_CHARACTERS_MAX = 512
-
 
 def session_cookie(settings: Settings) -> str:
     """Return the cookie's name. ``__Host-`` ties it to this host, over TLS, for every path."""
     return "__Host-tokenward" if settings.uses_tls else "tokenward"
-
-
-def bearer_secret(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the secret of the one ``Authorization: Bearer`` header (RFC 6750 §2.1), or None.
-
-    Two such headers, another scheme, or anything but one word of visible ASCII are no credential:
-    never guess which of two was meant.
-    """
-    values = [value for name, value in headers if name.lower() == b"authorization"]
-    if len(values) != 1 or len(values[0]) > BEARER_CHARACTERS_MAX:
-        return None
-    scheme, _, secret = values[0].partition(b" ")
-    if scheme.lower() != b"bearer" or not secret.isascii():
-        return None
-    text = secret.decode("ascii")
-    return text if text.isprintable() and " " not in text and text else None
 
 
 def client_address(scope: Scope, trusted: tuple[Network, ...]) -> Address | None:

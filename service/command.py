@@ -48,6 +48,7 @@ def web() -> None:
 
     from service.app import create_app  # noqa: PLC0415 - as above
     from service.composition import check_database  # noqa: PLC0415 - as above
+    from service.http_protocol import HttpProtocol  # noqa: PLC0415 - as above
 
     settings = _settings("database_url", "redis_url")
     _run(check_database(settings))
@@ -56,6 +57,7 @@ def web() -> None:
         create_app(settings),
         host=settings.bind_host,
         port=settings.bind_port,
+        http=HttpProtocol,
         # Forwarded addresses are read by service.auth, which knows whom to believe.
         proxy_headers=False,
         server_header=False,

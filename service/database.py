@@ -5,7 +5,7 @@ This module is itself the engine that Tortoise loads (``client_class`` below).
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -25,6 +25,7 @@ from service.settings import Settings
 CONNECTION = "default"
 STATEMENT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 5
+CLOSE_SECONDS_MAX = 3
 
 
 class CancellationSafe(TransactionContextPooled):
@@ -164,7 +165,10 @@ async def connected(settings: Settings) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await Tortoise.close_connections()
+        # A pool waits for each of its connections, and one whose path is half open never answers.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await Tortoise.close_connections()
 
 
 def client() -> PostgresClient:

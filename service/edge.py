@@ -1,49 +1,67 @@
-"""What proxies and resource servers ask: ``/validate`` and ``/introspect``. Plain ASGI.
+"""What proxies, resource servers and holders of secrets ask. Plain ASGI.
 
 ``/validate`` is for nginx ``auth_request``, Caddy and Traefik ``forward_auth`` and Envoy's HTTP
-``ext_authz``. ``/introspect`` is RFC 7662. Both say 503 where the truth cannot be known, and
-neither answer may be cached: a proxy's cache would add its own lifetime to the published bound.
+``ext_authz``. ``/introspect`` is RFC 7662, ``/revoke`` RFC 7009; both take many secrets at once as
+an extension. All say 503 where the truth cannot be known or changed, and no answer may be cached: a
+proxy's cache would add its own lifetime to the published bound.
 """
 
+import asyncio
 import json
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from service import scopes
+from service import scopes, upstream
 from service.access.actor import Actor
 from service.addresses import parse_address
-from service.auth import bearer_secret, client_address
+from service.asked import Asked, read_asked
+from service.auth import client_address
+from service.bearer import Header, bearer_secret, refusal
+from service.clock import new_id
 from service.composition import Service
+from service.errors import TooManyAttempts, Unavailable
+from service.holders import CALLS_SECONDS
 from service.settings import Settings
+from service.token_rules import is_audience
+from service.tokens import RevocationReason
 from service.validator import Validator
-from service.verdict import Record, Status, Verdict
+from service.verdict import CredentialKind, Leased, Record, Status, Verdict
 
+KNOWN_BYTES_MAX = 256
 INTROSPECT_SCOPE = "tokens:introspect"
-BODY_BYTES_MAX = 8 * 1024
+INTROSPECT_TOKENS_MAX = 100
+INTROSPECT_FIELDS = ("scope", "client_address", "audience", "digests")
+REVOKE_TOKENS_MAX = 1_000
 
-Header = tuple[bytes, bytes]
+Answer = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_DESCRIPTIONS = {
-    Status.UNKNOWN: "the token is not known",
-    Status.REVOKED: "the token is revoked",
-    Status.EXPIRED: "the token has expired",
-    Status.SUSPENDED: "the token is suspended",
-    Status.NOT_YET_VALID: "the token is not valid yet",
-    Status.IP_NOT_ALLOWED: "the token may not be used from this address",
-    Status.INSUFFICIENT_SCOPE: "the token lacks a scope",
-}
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request is to be let through for; None asks for nothing in particular."""
+
+    scope: str | None = None
+    audience: str | None = None
 
 
 class Edge:
-    """Answers the two hot paths; everything else goes to the application behind it."""
+    """Answers the plain paths; everything else goes to the application behind it."""
 
     def __init__(self, app: Starlette, settings: Settings) -> None:
         self._app = app
         self._settings = settings
         self._validator: Validator | None = None
+        self._answers: dict[str, Answer] = {
+            "/validate": self._validate,
+            "/introspect": self._introspect,
+            "/revoke": self._revoke,
+        }
 
     def open(self, service: Service, validator: Validator) -> None:
         """Take what the lifespan has opened; requests are served from now on."""
@@ -53,68 +71,114 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["path"] == "/validate":
-            await self._validate(scope, send)
-        elif scope["type"] == "http" and scope["path"] == "/introspect":
-            await self._introspect(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        answer = self._answers.get(scope["path"]) if scope["type"] == "http" else None
+        await (answer or self._app)(scope, receive, send)
 
-    async def _validate(self, scope: Scope, send: Send) -> None:
+    async def _validate(self, scope: Scope, _: Receive, send: Send) -> None:
         """Say whether the request that a proxy holds may pass. Proxies keep its method."""
-        wanted = None
-        if query := scope["query_string"]:
-            wanted = _wanted_scope(query)
-            if wanted is None:
-                # A proxy's mistake must not drop the scope that it meant to ask for.
-                await _respond_json(send, 400, {"error": "invalid_request"})
-                return
-        secret = bearer_secret(scope["headers"])
-        if secret is None:
-            await _respond(send, 401, [_challenge(None)])
-            return
-        verdict = await self._open.check(
-            secret,
-            address=client_address(scope, self._settings.trusted_proxies),
-            scope=wanted,
-        )
-        if verdict.is_valid and verdict.record is not None:
-            await _respond(send, 200, _identity(verdict.record))
-        else:
-            await _refuse(send, verdict.status, wanted)
+        query = scope["query_string"]
+        wanted = _known_wanted(query) if len(query) <= KNOWN_BYTES_MAX else _parse_wanted(query)
+        if wanted is None:
+            # A proxy's mistake must not drop the scope that it meant to ask for.
+            await _respond_invalid(send)
+        elif (record := await self._caller(scope, send, wanted)) is not None:
+            await _respond(send, 200, _identity(record))
 
     async def _introspect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Tell a resource server of a token within its own reach; every no is the same."""
+        """Tell a resource server of tokens within its own reach; every no is the same."""
         if scope["method"] != "POST":
             await _respond(send, 405, [(b"allow", b"POST")])
             return
+        caller = await self._caller(scope, send, Wanted(INTROSPECT_SCOPE))
+        if caller is None:
+            return
+        asked = await read_asked(scope, receive, INTROSPECT_TOKENS_MAX, INTROSPECT_FIELDS)
+        if asked is None or not _are_scopes(asked.fields.get("scope")):
+            await _respond_invalid(send)
+        elif asked.digests:
+            await self._tell_records(send, asked.digests, Actor.of(caller))
+        elif (told := await self._introspections(asked, Actor.of(caller))) is None:
+            await _respond(send, *refusal(Status.UNAVAILABLE))
+        else:
+            await _respond_json(send, 200, {"tokens": told} if asked.is_batch else told[0])
+
+    async def _tell_records(self, send: Send, digests: tuple[bytes, ...], caller: Actor) -> None:
+        """Tell another validator what is behind digests; see :mod:`service.upstream`."""
+        try:
+            leases = await asyncio.gather(*map(self._opened.lease, digests))
+        except Unavailable:
+            await _respond(send, *refusal(Status.UNAVAILABLE))
+            return
+        # Always the same: how old an answer is tells whether anybody uses a token.
+        nothing = Leased(None, self._settings.lease_seconds)
+        records = [
+            upstream.tell(lease if _is_within(lease.record, caller) else nothing)
+            for lease in leases
+        ]
+        await _respond_json(send, 200, {"records": records})
+
+    async def _introspections(self, asked: Asked, caller: Actor) -> list[dict[str, Any]] | None:
+        """Return what is told of each secret, or None where the truth of one is not known."""
+        address = parse_address(asked.fields.get("client_address", ""))
+        check = partial(
+            # Only within the caller's reach is it a use: others must not write into a record.
+            self._opened.check,
+            address=address,
+            scope=asked.fields.get("scope"),
+            audience=asked.fields.get("audience"),
+            is_use=False,
+        )
+        verdicts = await asyncio.gather(*map(check, asked.secrets))
+        if any(verdict.status is Status.UNAVAILABLE for verdict in verdicts):
+            return None
+        told = [self._introspection(verdict, caller) for verdict in verdicts]
+        for answer, verdict in zip(told, verdicts, strict=True):
+            if answer["active"] and verdict.record is not None:
+                self._opened.note_use(verdict.record, address)
+        return told
+
+    async def _revoke(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """End what live secrets open; the answer is the same whether any was known."""
+        if scope["method"] != "POST":
+            await _respond(send, 405, [(b"allow", b"POST")])
+            return
+        asked = await read_asked(scope, receive, REVOKE_TOKENS_MAX, ())
+        if asked is None:
+            await _respond_invalid(send)
+            return
+        address = client_address(scope, self._settings.trusted_proxies)
+        request_id = new_id().hex
+        try:
+            await self._service.holders.revoke(
+                asked.secrets,
+                reason=RevocationReason.LEAKED if asked.is_batch else RevocationReason.USER_REQUEST,
+                address=str(address) if address else None,
+                request_id=request_id,
+            )
+        except TooManyAttempts:
+            status, headers = 429, [(b"retry-after", b"%d" % CALLS_SECONDS)]
+        except Unavailable:
+            status, headers = refusal(Status.UNAVAILABLE)
+        else:
+            status, headers = 200, []
+        await _respond(send, status, [*headers, (b"x-request-id", request_id.encode())])
+
+    async def _caller(self, scope: Scope, send: Send, wanted: "Wanted") -> Record | None:
+        """Return whose request it is, or None where it was refused and that was told."""
         secret = bearer_secret(scope["headers"])
         if secret is None:
-            await _respond(send, 401, [_challenge(None)])
-            return
-        caller = await self._open.check(
+            await _respond(send, *refusal(None))
+            return None
+        verdict = await self._opened.check(
             secret,
             address=client_address(scope, self._settings.trusted_proxies),
-            scope=INTROSPECT_SCOPE,
+            scope=wanted.scope,
+            audience=wanted.audience,
         )
-        if not caller.is_valid or caller.record is None:
-            await _refuse(send, caller.status, INTROSPECT_SCOPE)
-            return
-        form = await _read_form(scope, receive)
-        wanted = form.get("scope") if form else None
-        if not form or not form.get("token") or not _are_scopes(wanted):
-            await _respond_json(send, 400, {"error": "invalid_request"})
-            return
-        address = parse_address(form.get("client_address", ""))
-        # Only within the caller's reach is it a use: others must not write into a token's record.
-        verdict = await self._open.check(form["token"], address=address, scope=wanted, is_use=False)
-        if verdict.status is Status.UNAVAILABLE:
-            await _refuse(send, verdict.status)
-            return
-        told = self._introspection(verdict, Actor.of(caller.record))
-        if told["active"] and verdict.record is not None:
-            self._open.note_use(verdict.record, address)
-        await _respond_json(send, 200, told)
+        if verdict.is_valid and verdict.record is not None:
+            return verdict.record
+        await _respond(send, *refusal(verdict.status, wanted.scope))
+        return None
 
     def _introspection(self, verdict: Verdict, caller: Actor) -> dict[str, Any]:
         record = verdict.record
@@ -133,17 +197,23 @@ class Edge:
             "iss": self._settings.public_url,
             "iat": int(record.issued_at.timestamp()),
         }
-        if record.expires_at is not None:
-            told["exp"] = int(record.expires_at.timestamp())
+        if record.ends_at is not None:
+            told["exp"] = int(record.ends_at.timestamp())
+        if record.audiences:
+            told["aud"] = list(record.audiences)
         if record.not_before is not None:
             told["nbf"] = int(record.not_before.timestamp())
         return told
 
     @property
-    def _open(self) -> Validator:
+    def _opened(self) -> Validator:
         if self._validator is None:
             raise RuntimeError("the lifespan has not opened the validator")
         return self._validator
+
+    @property
+    def _service(self) -> Service:
+        return cast(Service, self._app.state.service)
 
 
 def _identity(record: Record) -> list[Header]:
@@ -154,64 +224,50 @@ def _identity(record: Record) -> list[Header]:
     ]
 
 
-async def _refuse(send: Send, status: Status, wanted: str | None = None) -> None:
-    """Answer a verdict that is not VALID; where the truth is not known, that one may try again."""
-    if status is Status.UNAVAILABLE:
-        await _respond(send, 503, [(b"retry-after", b"1")])
-        return
-    known = status in {Status.INSUFFICIENT_SCOPE, Status.IP_NOT_ALLOWED}
-    await _respond(send, 403 if known else 401, [_challenge(status, wanted)])
+def _is_within(record: Record | None, caller: Actor) -> bool:
+    """Return whether a caller may know of a record: it is of an API token within reach."""
+    return (
+        record is not None
+        and record.kind is CredentialKind.API_TOKEN
+        and caller.reach.includes(record.account_id, record.reseller_id)
+    )
 
 
-def _challenge(status: Status | None, wanted: str | None = None) -> Header:
-    """Return the header of RFC 6750 §3; without a credential it names no error."""
-    value = 'Bearer realm="tokenward"'
-    if status is not None:
-        error = "insufficient_scope" if status is Status.INSUFFICIENT_SCOPE else "invalid_token"
-        value += f', error="{error}", error_description="{_DESCRIPTIONS[status]}"'
-        if error == "insufficient_scope" and wanted:
-            value += f', scope="{wanted}"'
-    return (b"www-authenticate", value.encode("ascii"))
+@lru_cache(maxsize=256)
+def _known_wanted(query: bytes) -> Wanted | None:
+    """Return the same as :func:`_parse_wanted`: an edge asks for few things, again and again."""
+    return _parse_wanted(query)
 
 
-def _wanted_scope(query: bytes) -> str | None:
-    """Return the scopes that ``scope=…`` names, or None where the query says anything else."""
+def _parse_wanted(query: bytes) -> Wanted | None:
+    """Return what ``scope=…&audience=…`` asks, or None where the query says anything else."""
+    if not query:
+        return Wanted()
     try:
-        pairs = parse_qsl(query.decode("ascii"), strict_parsing=True, max_num_fields=10)
+        pairs = parse_qsl(
+            query.decode("ascii"), strict_parsing=True, max_num_fields=10, keep_blank_values=True
+        )
     except ValueError:
         return None
-    wanted = " ".join(value for name, value in pairs if name == "scope").split()
-    if not wanted or any(name != "scope" for name, _ in pairs):
+    named = [value for name, value in pairs if name == "scope"]
+    audiences = [value for name, value in pairs if name == "audience"]
+    wanted = Wanted(
+        " ".join(" ".join(named).split()) if named else None,
+        audiences[0] if audiences else None,
+    )
+    if len(audiences) > 1 or len(named) + len(audiences) < len(pairs):
         return None
-    joined = " ".join(wanted)
-    return joined if _are_scopes(joined) else None
+    if wanted.audience is not None and not is_audience(wanted.audience):
+        return None
+    return wanted if _are_scopes(wanted.scope) else None
 
 
 def _are_scopes(text: str | None) -> bool:
     return text is None or all(map(scopes.is_scope, text.split() or [""]))
 
 
-async def _read_form(scope: Scope, receive: Receive) -> dict[str, str] | None:
-    """Return the fields of a small form; None for another content type, size or repeated field."""
-    content_type = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0]
-    if content_type.strip().lower() != b"application/x-www-form-urlencoded":
-        return None
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > BODY_BYTES_MAX:
-            return None
-    try:
-        pairs = parse_qsl(body.decode("ascii"), max_num_fields=10, strict_parsing=True)
-    except ValueError:
-        return None
-    fields = dict(pairs)
-    return fields if len(fields) == len(pairs) else None
+async def _respond_invalid(send: Send) -> None:
+    await _respond_json(send, 400, {"error": "invalid_request"})
 
 
 async def _respond_json(send: Send, status: int, value: dict[str, Any]) -> None:

@@ -75,6 +75,15 @@ class Settings(BaseSettings):
         description="Redis for Celery's queues; a second instance with `noeviction` is better. "
         "Empty: database 1 of the cache's server.",
     )
+    service_url: str = Field(
+        "",
+        description="For a validator that may not see the database: the service that it asks "
+        "instead.",
+    )
+    service_token: SecretStr = Field(
+        SecretStr(""),
+        description="With `TOKENWARD_SERVICE_URL`: a token of the scope `tokens:introspect`.",
+    )
     peppers: SecretStr = Field(
         SecretStr(DEVELOPMENT_PEPPER),
         description="`id:secret` pairs, comma-separated, ids 1–32767, secrets of 32 bytes or more; "
@@ -107,6 +116,12 @@ class Settings(BaseSettings):
     )
     near_cache_entries: int = Field(
         100_000, ge=1, le=10_000_000, description="Records one validator process remembers."
+    )
+    rotation_quiet_seconds: float = Field(
+        3600.0,
+        ge=60,
+        description="How long an old secret must be silent, while the new one is used, for its "
+        "rotation to be completed before the grace ends.",
     )
     max_lifetime_days: int | None = Field(
         None,
@@ -219,9 +234,11 @@ class Settings(BaseSettings):
                 )
         return value
 
-    @field_validator("public_url")
+    @field_validator("public_url", "service_url")
     @classmethod
-    def _absolute_url(cls, value: str) -> str:
+    def _absolute_url(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.field_name == "service_url":
+            return value
         parts = urlsplit(value)
         plain = value.isascii() and value.isprintable() and " " not in value
         if not plain or parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -245,6 +262,13 @@ class Settings(BaseSettings):
             raise ValueError("name networks such as 10.0.0.0/8, comma-separated") from None
 
     @model_validator(mode="after")
+    def _service_token_is_one(self) -> Self:
+        token = self.service_token.get_secret_value()
+        if self.service_url and not (token.isascii() and token.isprintable() and token.strip()):
+            raise ValueError("TOKENWARD_SERVICE_URL needs TOKENWARD_SERVICE_TOKEN, a token")
+        return self
+
+    @model_validator(mode="after")
     def _peppers_parse(self) -> Self:
         _ = self.pepper_keys
         return self
@@ -263,7 +287,8 @@ class Settings(BaseSettings):
                 "TOKENWARD_PUBLIC_URL is plain HTTP, so session cookies would travel readable: "
                 "put TLS in front and name the https:// address"
             )
-        for name in ("database_url", "redis_url"):
+        # A validator that asks the service has no database.
+        for name in ("redis_url",) if self.service_url else ("database_url", "redis_url"):
             if not getattr(self, name).get_secret_value():
                 raise ValueError(
                     f"TOKENWARD_{name.upper()} is empty: name a server, the embedded one is for "
