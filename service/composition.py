@@ -3,21 +3,30 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import asyncpg
 
 from service.accounts import Accounts
 from service.cache import Cache, open_cache
+from service.canary import Canary
 from service.clock import Clock, SystemClock
 from service.database import connected
 from service.errors import SettingsRefused
+from service.explanation import Explanations
+from service.holders import Holders
 from service.migration import bypasses_row_security
 from service.notices import Notices
 from service.outbox import Relay
 from service.passwords import Passwords
-from service.sessions import Sessions, Throttle
+from service.receipts import Receipts
+from service.replays import Replays
+from service.rotation import Rotations
+from service.sessions import Sessions
 from service.settings import Settings
+from service.throttle import Throttle
 from service.tokens import Tokens
+from service.validator import open_validator
 from service.work import Work
 
 CONNECT_SECONDS = 5.0
@@ -31,27 +40,49 @@ class Service:
     clock: Clock
     cache: Cache
     tokens: Tokens
+    explanations: Explanations
+    replays: Replays
+    rotations: Rotations
     accounts: Accounts
     sessions: Sessions
+    holders: Holders
+    canary: Canary
     notices: Notices
     relay: Relay
+    receipts: Receipts
 
 
 def compose(
     settings: Settings, cache: Cache, clock: Clock, *, passwords: Passwords | None = None
 ) -> Service:
     """Put the use cases together over open connections."""
-    work = Work(cache, clock, settings.staleness_bound_seconds)
+    relay = Relay(cache, clock, settings.lease_seconds)
+    receipts = Receipts(cache, clock, settings.staleness_bound_seconds)
+    work = Work(relay, receipts, clock)
+    replays = Replays(settings)
     passwords = passwords or Passwords()
+    throttle = Throttle(cache.redis)
     return Service(
         settings=settings,
         clock=clock,
         cache=cache,
-        tokens=Tokens(work, clock, settings),
+        tokens=Tokens(work, replays, clock, settings),
+        explanations=Explanations(clock, settings),
+        replays=replays,
+        rotations=Rotations(work, replays, clock, settings),
         accounts=Accounts(work, passwords, settings),
-        sessions=Sessions(work, passwords, Throttle(cache.redis, settings), settings),
+        sessions=Sessions(work, passwords, throttle, settings),
+        holders=Holders(work, throttle, settings),
+        canary=Canary(
+            work,
+            cache.redis,
+            clock,
+            settings,
+            partial(open_validator, settings, clock=clock),
+        ),
         notices=Notices(clock, settings),
-        relay=Relay(cache, clock, settings.lease_seconds),
+        relay=relay,
+        receipts=receipts,
     )
 
 

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.health import readiness
+from service.metrics import exposition
 
 log = structlog.get_logger("tokenward.http")
 
@@ -42,6 +43,11 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(parts, status_code=200 if ready else 503)
 
 
+async def metrics(request: Request) -> Response:
+    """Give an operator's monitoring what it reads; an edge keeps it from everybody else."""
+    return PlainTextResponse(await exposition(request.app.state.service))
+
+
 async def surprise(request: Request, failure: Exception) -> Response:
     """Answer what nobody foresaw: the id to ask about, and nothing else."""
     request_id = getattr(request.state, "request_id", None)
@@ -56,5 +62,6 @@ def routes(*, production: bool) -> list[BaseRoute]:
         Mount("/home", StaticFiles(packages=[("service", "home")])),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
+        Route("/metrics", metrics),
     ]
     return everywhere if production else [*everywhere, Route("/schema.graphql", schema)]

@@ -18,6 +18,8 @@ INTERVAL_SECONDS = {
     "relay_revocations": 1.0,
     "flush_usage": 10.0,
     "sweep_expired_tokens": 60.0,
+    "complete_rotations": 60.0,
+    "probe_revocation": 60.0,
     "send_expiry_notices": 900.0,
 }
 

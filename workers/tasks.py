@@ -28,6 +28,7 @@ TRANSIENT = (
 class Retrying(Task[..., None]):
     """A task that is tried again three times, after a while that doubles and is never the same."""
 
+    Strategy = "workers.strategy:careful"
     autoretry_for = TRANSIENT
     max_retries = 3
     retry_backoff = 1
@@ -55,7 +56,21 @@ def sweep_expired_tokens() -> None:
 
     A second run is harmless: a row is marked once, and no validator waits for the mark.
     """
-    run(lambda service: sweep_expired(service.clock))
+    run(_sweep)
+
+
+async def _sweep(service: Service) -> None:
+    await sweep_expired(service.clock)
+    await service.replays.forget_ended(service.clock.now())
+
+
+@app.task(base=Retrying)
+def complete_rotations() -> None:
+    """End old secrets whose grace is over, or that nobody uses any more.
+
+    A second run is harmless: a secret is ended once, and validators enforce the grace themselves.
+    """
+    run(lambda service: service.rotations.complete_due())
 
 
 @app.task(base=Retrying)
@@ -74,3 +89,12 @@ def flush_usage() -> None:
     A second run is harmless: a last use only ever moves forward.
     """
     run(lambda service: move_uses(service.cache.redis))
+
+
+@app.task(base=Retrying)
+def probe_revocation() -> None:
+    """Revoke a token of our own, and tell how long it was accepted.
+
+    A second run is harmless: each has a token of its own.
+    """
+    run(lambda service: service.canary.probe())
