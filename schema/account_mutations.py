@@ -4,9 +4,11 @@ from typing import Annotated
 
 import strawberry
 
-from schema.inputs import CreateAccountInput
+from schema import node_ids
+from schema.inputs import AccountIdInput, CloseAccountInput, CreateAccountInput
 from schema.results import TellsRefusals, UserError, user_errors_field
-from schema.types import Account, Info
+from schema.types import Account, Info, Propagation
+from service.accounts import Changed
 
 
 @strawberry.type(description="A new account.")
@@ -15,6 +17,24 @@ class CreateAccountPayload:
 
     account: Account | None = strawberry.field(default=None, description="The new account.")
     user_errors: list[UserError] = user_errors_field()
+
+
+@strawberry.type(description="An account that was suspended, resumed or closed, and the receipt.")
+class ChangeAccountPayload:
+    """A changed account."""
+
+    account: Account | None = strawberry.field(default=None, description="The account.")
+    propagation: Propagation | None = strawberry.field(
+        default=None, description="How far the change has come."
+    )
+    user_errors: list[UserError] = user_errors_field()
+
+
+def changed(result: Changed) -> ChangeAccountPayload:
+    """Return the payload of a change."""
+    return ChangeAccountPayload(
+        account=Account.of(result.account), propagation=Propagation.of_optional(result.propagation)
+    )
 
 
 @strawberry.type(description="Changes of accounts.")
@@ -36,3 +56,61 @@ class AccountMutations:
             info.context.actor, input.to_new_account()
         )
         return CreateAccountPayload(account=Account.of(account))
+
+    @strawberry.mutation(
+        description="Refuse every token and session of an account below the caller's until it is "
+        "resumed; of a reseller, its customers' as well. Harmless to repeat. Needs "
+        "`accounts:write`.",
+        extensions=[TellsRefusals(ChangeAccountPayload)],
+    )
+    async def suspend_account(
+        self,
+        info: Info,
+        input: Annotated[AccountIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> ChangeAccountPayload:
+        """Suspend an account."""
+        account_id = node_ids.decode(node_ids.ACCOUNT, input.id)
+        return changed(
+            await info.context.service.accounts.suspend(
+                info.context.actor, account_id, wait_for=input.wait_for
+            )
+        )
+
+    @strawberry.mutation(
+        description="Let a suspended account be used again, whoever suspended it. What is "
+        "suspended by itself stays so: a token, or a customer of this reseller. Harmless to "
+        "repeat. Needs `accounts:write`.",
+        extensions=[TellsRefusals(ChangeAccountPayload)],
+    )
+    async def resume_account(
+        self,
+        info: Info,
+        input: Annotated[AccountIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> ChangeAccountPayload:
+        """Resume an account."""
+        account_id = node_ids.decode(node_ids.ACCOUNT, input.id)
+        return changed(
+            await info.context.service.accounts.resume(
+                info.context.actor, account_id, wait_for=input.wait_for
+            )
+        )
+
+    @strawberry.mutation(
+        description="End an account below the caller's for good; a reseller's customers can be "
+        "used no more either. Harmless to repeat. Needs `accounts:write`.",
+        extensions=[TellsRefusals(ChangeAccountPayload)],
+    )
+    async def close_account(
+        self,
+        info: Info,
+        input: Annotated[CloseAccountInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> ChangeAccountPayload:
+        """Close an account."""
+        return changed(
+            await info.context.service.accounts.close(
+                info.context.actor,
+                node_ids.decode(node_ids.ACCOUNT, input.id),
+                expected_name=input.expected_name,
+                wait_for=input.wait_for,
+            )
+        )

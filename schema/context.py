@@ -9,6 +9,7 @@ from strawberry.dataloader import DataLoader
 
 from service.access.accounts import Account
 from service.access.actor import Actor
+from service.access.secrets import Secret
 from service.auth import client_address, session_cookie
 from service.composition import Service
 from service.errors import Unauthenticated
@@ -30,10 +31,12 @@ class Context:
     response: Response
     request_id: str | None
     accounts: DataLoader[UUID, Account | None] = field(init=False)
+    secrets: DataLoader[UUID, list[Secret]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Bind the loaders to this request and this caller; they are never shared."""
         self.accounts = DataLoader(load_fn=self._load_accounts)
+        self.secrets = DataLoader(load_fn=self._load_secrets)
 
     @property
     def actor(self) -> Actor:
@@ -74,3 +77,6 @@ class Context:
 
     async def _load_accounts(self, ids: list[UUID]) -> list[Account | None]:
         return await self.service.accounts.get_many(self.actor, ids)
+
+    async def _load_secrets(self, ids: list[UUID]) -> list[list[Secret]]:
+        return await self.service.tokens.secrets_of(self.actor, ids)

@@ -1,16 +1,20 @@
 """``POST /graphql``: one operation as JSON, nothing else."""
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
 from cross_web import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLHTTPResponse
+from strawberry.http.streaming import SSETransport
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL
 from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
 
 from schema.context import Context
 from schema.results import told
@@ -26,8 +30,18 @@ _CODES = {
 }
 
 
+class SubscriptionStream(SSETransport):
+    """Server-sent events for subscriptions alone: a stream's headers are gone before its cookie."""
+
+    def allowed_operation_types(self, _: set[OperationType]) -> Iterable[OperationType]:
+        """Return the one type that is streamed."""
+        return (OperationType.SUBSCRIPTION,)
+
+
 class GraphQLEndpoint(GraphQL[Context, None]):
     """Strawberry's endpoint without what is not wanted: GET, forms, uploads, batches, an IDE."""
+
+    stream_transport_classes_by_protocol = {GRAPHQL_SSE_PROTOCOL: SubscriptionStream}  # noqa: RUF012 - the library's own attribute
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -35,7 +49,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             build_schema(production=settings.environment == "production"),
             graphql_ide=None,
             allow_queries_via_get=False,
-            subscription_protocols=(),
+            subscription_protocols=(GRAPHQL_SSE_PROTOCOL,),
         )
 
     async def run(self, request: Any, *_: Any, **__: Any) -> Any:
@@ -43,6 +57,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         try:
             _check_request(request)
             return await super().run(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
         except HTTPException as refused:
             code = _CODES.get(HTTPStatus(refused.status_code), "BAD_REQUEST")
             error = {"message": refused.reason, "extensions": {"code": code}}

@@ -4,15 +4,17 @@ import strawberry
 
 from service.access.accounts import AccountStatus
 from service.access.tokens import TokenOrder, TokenStatus
+from service.receipts import PropagationState, PropagationWait
 from service.tokens import RevocationReason, TokenWarning
-from service.verdict import AccountKind
-from service.work import PropagationState
+from service.verdict import AccountKind, Status
 
 __all__ = [
     "AccountKind",
     "AccountStatus",
     "PropagationState",
+    "PropagationWait",
     "RevocationReason",
+    "Status",
     "TokenOrder",
     "TokenStatus",
     "TokenWarning",
@@ -27,4 +29,15 @@ strawberry.enum(
 strawberry.enum(TokenOrder, name="ApiTokenOrderField", description="What tokens are sorted by.")
 strawberry.enum(RevocationReason, description="Why a token was revoked.")
 strawberry.enum(TokenWarning, description="What was done although it is advised against.")
-strawberry.enum(PropagationState, description="Whether the validators were told of a change.")
+strawberry.enum(PropagationState, description="How far a change has come at the validators.")
+strawberry.enum(
+    PropagationWait,
+    description="What a mutation waits for before it answers, at the most 5 seconds. "
+    "`ALL_VALIDATORS`: every validator that is alive has said that it applied the change.",
+)
+strawberry.enum(
+    Status,
+    name="VerdictStatus",
+    description="What a validator says of a secret. Only `VALID` opens anything; `UNAVAILABLE` "
+    "means that the truth is not known now.",
+)

@@ -6,10 +6,14 @@ from enum import Enum, StrEnum
 import strawberry
 
 from schema import node_ids
-from schema.enums import AccountKind, TokenOrder, TokenStatus
+from schema.enums import AccountKind, PropagationWait, TokenOrder, TokenStatus
 from service.access.tokens import TokenFilter
 from service.accounts import NewAccount
+from service.explanation import Question
+from service.rotation import NewRotation
 from service.tokens import NewToken, TokenChanges
+
+GRACE_SECONDS = 24 * 3600
 
 
 @strawberry.enum(description="Where a new session's secret goes.")
@@ -74,6 +78,18 @@ class SignInInput:
     )
 
 
+IDEMPOTENCY_KEY: str | None = strawberry.field(
+    default=None,
+    description="8–100 visible ASCII characters that nobody can guess, such as a UUIDv4, new for "
+    "each request. For ten minutes the same caller gets the same secret again for the same key "
+    "and input; another input is refused.",
+)
+
+WAIT_FOR: PropagationWait | None = strawberry.field(
+    default=None, description="Wait for this before answering; absent does not wait."
+)
+
+
 @strawberry.input(description="What a new token shall be.")
 class CreateTokenInput:
     """A new token."""
@@ -99,6 +115,12 @@ class CreateTokenInput:
         default_factory=list,
         description="At most 50 addresses or CIDR ranges, IPv4 or IPv6; empty is anywhere.",
     )
+    audiences: list[str] = strawberry.field(
+        default_factory=list,
+        description="At most 20 names or URIs of those who may accept it, of 1–100 visible ASCII "
+        "characters; empty is everybody.",
+    )
+    idempotency_key: str | None = IDEMPOTENCY_KEY
 
     def to_new_token(self) -> NewToken:
         """Return the domain's wish."""
@@ -109,6 +131,7 @@ class CreateTokenInput:
             expires_at=self.expires_at,
             not_before=self.not_before,
             allowed_ip_ranges=tuple(self.allowed_ip_ranges),
+            audiences=tuple(self.audiences),
         )
 
 
@@ -134,12 +157,16 @@ class UpdateTokenInput:
     allowed_ip_ranges: list[str] | None = strawberry.field(
         default=None, description="Ranges within those it has."
     )
+    audiences: list[str] | None = strawberry.field(
+        default=None, description="Fewer of those who may accept it, or some where all might."
+    )
     expires_at: datetime | None = strawberry.field(
         default=None, description="An earlier expiry, in the future."
     )
     expected_version: int | None = strawberry.field(
         default=None, description="Refuse unless the token is at this version."
     )
+    wait_for: PropagationWait | None = WAIT_FOR
 
     def to_changes(self) -> TokenChanges:
         """Return the domain's changes."""
@@ -148,6 +175,7 @@ class UpdateTokenInput:
             allowed_ip_ranges=(
                 None if self.allowed_ip_ranges is None else tuple(self.allowed_ip_ranges)
             ),
+            audiences=None if self.audiences is None else tuple(self.audiences),
             expires_at=self.expires_at,
         )
 
@@ -157,6 +185,7 @@ class TokenIdInput:
     """One token."""
 
     id: strawberry.ID = strawberry.field(description="The token.")
+    wait_for: PropagationWait | None = WAIT_FOR
 
 
 @strawberry.enum(description="Why a caller revokes a token.")
@@ -176,6 +205,66 @@ class RevokeTokenInput:
     reason: RevokeTokenReason = strawberry.field(
         default=RevokeTokenReason.USER_REQUEST, description="Why."
     )
+    wait_for: PropagationWait | None = WAIT_FOR
+
+
+@strawberry.input(
+    description="A token, by its id or by one of its secrets, and what it is asked for."
+)
+class ExplainTokenInput:
+    """A question about a token."""
+
+    id: strawberry.ID | None = strawberry.field(
+        default=None, description="The token, by its current secret; or else `secret`."
+    )
+    secret: str | None = strawberry.field(
+        default=None, description="A secret of the token; it is neither stored nor told to anybody."
+    )
+    address: str | None = strawberry.field(
+        default=None, description="From which address; absent is unknown."
+    )
+    scope: str | None = strawberry.field(
+        default=None, description="For which scopes, with spaces between; absent asks for none."
+    )
+    audience: str | None = strawberry.field(
+        default=None, description="By whom it is to be accepted; absent is nobody in particular."
+    )
+
+    def to_question(self) -> Question:
+        """Return the domain's question."""
+        return Question(
+            token_id=node_ids.decode_optional(node_ids.TOKEN, self.id),
+            secret=self.secret,
+            address=self.address,
+            scope=self.scope,
+            audience=self.audience,
+        )
+
+
+@strawberry.input(description="A token that is to have a new secret.")
+class RotateTokenInput:
+    """A token to rotate."""
+
+    id: strawberry.ID = strawberry.field(description="The token.")
+    grace_period_seconds: int = strawberry.field(
+        default=GRACE_SECONDS,
+        description="How long the old secret stays valid, at most 2,592,000 (30 days) and never "
+        "beyond the token's expiry. 0 ends it now: after a leak. A token that rotates itself "
+        "should allow some, or it cannot ask again for an answer that was lost.",
+    )
+    expected_version: int | None = strawberry.field(
+        default=None, description="Refuse unless the token is at this version."
+    )
+    idempotency_key: str | None = IDEMPOTENCY_KEY
+    wait_for: PropagationWait | None = WAIT_FOR
+
+    def to_rotation(self) -> NewRotation:
+        """Return the domain's wish."""
+        return NewRotation(
+            token_id=node_ids.decode(node_ids.TOKEN, self.id),
+            grace_period_seconds=self.grace_period_seconds,
+            expected_version=self.expected_version,
+        )
 
 
 @strawberry.input(description="A new account and the first person who signs in for it.")
@@ -210,3 +299,22 @@ class CreateAccountInput:
                 None if self.grantable_scopes is None else tuple(self.grantable_scopes)
             ),
         )
+
+
+@strawberry.input(description="One account.")
+class AccountIdInput:
+    """One account."""
+
+    id: strawberry.ID = strawberry.field(description="The account.")
+    wait_for: PropagationWait | None = WAIT_FOR
+
+
+@strawberry.input(description="An account to end for good.")
+class CloseAccountInput:
+    """An account to end."""
+
+    id: strawberry.ID = strawberry.field(description="The account.")
+    expected_name: str = strawberry.field(
+        description="Its name to the letter, so that no other is closed by mishap."
+    )
+    wait_for: PropagationWait | None = WAIT_FOR

@@ -8,6 +8,9 @@ from service.errors import NotFound
 
 TOKEN = "ApiToken"  # noqa: S105 - the name of a type
 ACCOUNT = "Account"
+PROPAGATION = "Propagation"
+
+_NOUNS = {TOKEN: "token", ACCOUNT: "account", PROPAGATION: "receipt"}
 
 
 def encode(type_name: str, identifier: UUID) -> str:
@@ -29,8 +32,7 @@ def decode(type_name: str, text: str) -> UUID:
     except (ValueError, binascii.Error):
         found = None
     if found is None:
-        noun = "token" if type_name == TOKEN else "account"
-        raise NotFound(f"There is no such {noun}.")
+        raise NotFound(f"There is no such {_NOUNS[type_name]}.")
     return found
 
 

@@ -6,8 +6,17 @@ import strawberry
 
 from schema import node_ids
 from schema.enums import TokenOrder
-from schema.inputs import ApiTokenFilter, ApiTokenOrder, OrderDirection
-from schema.types import Account, AccountConnection, ApiToken, ApiTokenConnection, Info, Viewer
+from schema.inputs import ApiTokenFilter, ApiTokenOrder, ExplainTokenInput, OrderDirection
+from schema.types import (
+    Account,
+    AccountConnection,
+    ApiToken,
+    ApiTokenConnection,
+    Info,
+    Propagation,
+    TokenExplanation,
+    Viewer,
+)
 from service.errors import NotFound
 from service.paging import PageRequest
 
@@ -105,6 +114,42 @@ class Query:
             info.context.actor, PageRequest(first, after)
         )
         return AccountConnection.of(page)
+
+    @strawberry.field(
+        description="How far a change that takes something away has come; null where there is no "
+        "such receipt within reach, or none any more. Needs `tokens:read`."
+    )
+    async def propagation(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The receipt's id.")],  # noqa: A002 - GraphQL's word
+    ) -> Propagation | None:
+        """Read one receipt."""
+        actor = info.context.actor
+        try:
+            receipt_id = node_ids.decode(node_ids.PROPAGATION, id)
+            return Propagation.of(await info.context.service.receipts.get(actor, receipt_id))
+        except NotFound:
+            return None
+
+    @strawberry.field(
+        description="What a validator would say of a token, and why: every check in order. Null "
+        "where there is no such token within reach. Needs `tokens:read`."
+    )
+    async def explain_token(
+        self,
+        info: Info,
+        input: Annotated[ExplainTokenInput, strawberry.argument(description="Which, for what.")],  # noqa: A002 - Relay's word
+    ) -> TokenExplanation | None:
+        """Explain a verdict."""
+        actor = info.context.actor
+        try:
+            question = input.to_question()
+            return TokenExplanation.of(
+                await info.context.service.explanations.explain(actor, question)
+            )
+        except NotFound:
+            return None
 
     @strawberry.field(
         description="The rights that tokens of the caller's account may be given, so that a form "

@@ -13,7 +13,9 @@ from typing import Any
 import strawberry
 import structlog
 from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import FieldExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from service import errors
 from service.errors import ServiceError
@@ -25,6 +27,11 @@ INVALID_OPERATION_CODE = "INVALID_OPERATION"
 
 # Where introspection is off, a typing mistake must not spell the schema out either.
 _SUGGESTION = re.compile(r" ?Did you mean [^?]*\?")
+
+# A variable that cannot be read may be a secret or a password, and must not be repeated.
+_VALUE = re.compile(r"(, found|value): .*", re.DOTALL)
+
+_NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
 EXPECTED: tuple[type[ServiceError], ...] = tuple(
     sorted(
@@ -102,8 +109,11 @@ def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
         message, extensions = cause.message, {"code": cause.code}
         if cause.field is not None:
             extensions["field"] = cause.field
+    elif isinstance(cause, _NO_OPERATION):
+        message = "Send one operation, and name it where the document holds several."
+        extensions = {"code": INVALID_OPERATION_CODE}
     elif cause is None or isinstance(cause, GraphQLError):
-        message = _SUGGESTION.sub("", error.message)
+        message = _VALUE.sub(r"\1 withheld.", _SUGGESTION.sub("", error.message))
         extensions = {"code": INVALID_OPERATION_CODE}
     elif error.path is None and isinstance(cause, ValueError):
         # No resolver has run: the document itself holds a value that its type cannot read.

@@ -1,6 +1,7 @@
 """The schema, assembled once per process, with its limits and caches."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import strawberry
@@ -14,10 +15,12 @@ from strawberry.extensions import (
     ValidationCache,
 )
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types.execution import PreExecutionError
 
 from schema.limits import LimitsDocuments
 from schema.mutations import Mutation
 from schema.queries import Query
+from schema.subscriptions import Subscription
 
 TOKENS_MAX = 1_000
 CACHED_DOCUMENTS = 256
@@ -34,6 +37,22 @@ class TokenwardSchema(strawberry.Schema):
         execution_context: object | None = None,
     ) -> None:
         """Log nothing: the library would log messages and causes as they are."""
+
+    async def stream(self, *arguments: Any, **named: Any) -> Any:
+        """Stream an operation; what the parser or a limit refuses is its one result.
+
+        The library would break the stream off, and log the cause as it is.
+        """
+        return _with_refusals(await super().stream(*arguments, **named))
+
+
+async def _with_refusals(results: Any) -> AsyncGenerator[Any, None]:
+    async with aclosing(results):
+        try:
+            async for result in results:
+                yield result
+        except GraphQLError as refused:
+            yield PreExecutionError(data=None, errors=[refused])
 
 
 def build_schema(*, production: bool) -> strawberry.Schema:
@@ -52,6 +71,7 @@ def build_schema(*, production: bool) -> strawberry.Schema:
     return TokenwardSchema(
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         extensions=extensions,
         config=StrawberryConfig(disable_field_suggestions=True),
     )

@@ -10,6 +10,7 @@ from schema.inputs import (
     CreateTokenInput,
     RenameTokenInput,
     RevokeTokenInput,
+    RotateTokenInput,
     TokenIdInput,
     UpdateTokenInput,
 )
@@ -24,10 +25,34 @@ class CreateTokenPayload:
 
     token: ApiToken | None = strawberry.field(default=None, description="The new token.")
     secret: str | None = strawberry.field(
-        default=None, description="The secret. It is stored nowhere and never told again."
+        default=None,
+        description="The secret, told this once; again only under its idempotency key.",
+    )
+    is_replay: bool = strawberry.field(
+        default=False,
+        description="Whether it was made before, under the same idempotency key.",
     )
     warnings: list[TokenWarning] = strawberry.field(
         default_factory=list, description="What was done although it is advised against."
+    )
+    user_errors: list[UserError] = user_errors_field()
+
+
+@strawberry.type(description="A token with its new secret, told this once, and the receipt.")
+class RotateTokenPayload:
+    """A rotated token."""
+
+    token: ApiToken | None = strawberry.field(default=None, description="The token.")
+    secret: str | None = strawberry.field(
+        default=None,
+        description="The new secret, told this once; again only under its idempotency key.",
+    )
+    is_replay: bool = strawberry.field(
+        default=False,
+        description="Whether it was made before, under the same idempotency key.",
+    )
+    propagation: Propagation | None = strawberry.field(
+        default=None, description="How far the end of the old secret has come."
     )
     user_errors: list[UserError] = user_errors_field()
 
@@ -54,7 +79,7 @@ class ChangeTokenPayload:
 def changed(result: Changed) -> ChangeTokenPayload:
     """Return the payload of a change."""
     return ChangeTokenPayload(
-        token=ApiToken.of(result.token), propagation=Propagation.of(result.propagation)
+        token=ApiToken.of(result.token), propagation=Propagation.of_optional(result.propagation)
     )
 
 
@@ -72,10 +97,13 @@ class TokenMutations:
         input: Annotated[CreateTokenInput, strawberry.argument(description="What.")],  # noqa: A002 - Relay's word
     ) -> CreateTokenPayload:
         """Create a token."""
-        created = await info.context.service.tokens.create(info.context.actor, input.to_new_token())
+        created = await info.context.service.tokens.create(
+            info.context.actor, input.to_new_token(), idempotency_key=input.idempotency_key
+        )
         return CreateTokenPayload(
             token=ApiToken.of(created.token),
             secret=created.secret,
+            is_replay=created.is_replay,
             warnings=list(created.warnings),
         )
 
@@ -114,6 +142,7 @@ class TokenMutations:
                 node_ids.decode(node_ids.TOKEN, input.id),
                 input.to_changes(),
                 expected_version=input.expected_version,
+                wait_for=input.wait_for,
             )
         )
 
@@ -128,7 +157,11 @@ class TokenMutations:
     ) -> ChangeTokenPayload:
         """Suspend a token."""
         token_id = node_ids.decode(node_ids.TOKEN, input.id)
-        return changed(await info.context.service.tokens.suspend(info.context.actor, token_id))
+        return changed(
+            await info.context.service.tokens.suspend(
+                info.context.actor, token_id, wait_for=input.wait_for
+            )
+        )
 
     @strawberry.mutation(
         description="Let a suspended token be used again. Needs `tokens:write`.",
@@ -141,7 +174,11 @@ class TokenMutations:
     ) -> ChangeTokenPayload:
         """Resume a token."""
         token_id = node_ids.decode(node_ids.TOKEN, input.id)
-        return changed(await info.context.service.tokens.resume(info.context.actor, token_id))
+        return changed(
+            await info.context.service.tokens.resume(
+                info.context.actor, token_id, wait_for=input.wait_for
+            )
+        )
 
     @strawberry.mutation(
         description="End a token for good. Once this returns, no validator accepts it later than "
@@ -159,5 +196,68 @@ class TokenMutations:
                 info.context.actor,
                 node_ids.decode(node_ids.TOKEN, input.id),
                 reason=RevocationReason[input.reason.name],
+                wait_for=input.wait_for,
+            )
+        )
+
+    @strawberry.mutation(
+        description="Give a token a new secret and tell it, this once; the old one stays valid for "
+        "a while. The token's expiry stays as it is. Needs `tokens:write`, and no fewer rights "
+        "than the token has.",
+        extensions=[TellsRefusals(RotateTokenPayload)],
+    )
+    async def rotate_token(
+        self,
+        info: Info,
+        input: Annotated[RotateTokenInput, strawberry.argument(description="Which, how.")],  # noqa: A002 - Relay's word
+    ) -> RotateTokenPayload:
+        """Rotate a token."""
+        rotated = await info.context.service.rotations.begin(
+            info.context.actor,
+            input.to_rotation(),
+            idempotency_key=input.idempotency_key,
+            wait_for=input.wait_for,
+        )
+        return RotateTokenPayload(
+            token=ApiToken.of(rotated.token),
+            secret=rotated.secret,
+            is_replay=rotated.is_replay,
+            propagation=Propagation.of_optional(rotated.propagation),
+        )
+
+    @strawberry.mutation(
+        description="End the old secret of a rotation now; the new one stays. By itself that "
+        "happens when the grace is over, or when the new one is used and the old one has been "
+        "silent for a while. Needs `tokens:write`.",
+        extensions=[TellsRefusals(ChangeTokenPayload)],
+    )
+    async def complete_token_rotation(
+        self,
+        info: Info,
+        input: Annotated[TokenIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> ChangeTokenPayload:
+        """Complete a rotation."""
+        token_id = node_ids.decode(node_ids.TOKEN, input.id)
+        return changed(
+            await info.context.service.rotations.complete(
+                info.context.actor, token_id, wait_for=input.wait_for
+            )
+        )
+
+    @strawberry.mutation(
+        description="Call a rotation off: the new secret ends now, the old one stays as it was. "
+        "Only a person who is signed in can do this. Needs `tokens:write`.",
+        extensions=[TellsRefusals(ChangeTokenPayload)],
+    )
+    async def cancel_token_rotation(
+        self,
+        info: Info,
+        input: Annotated[TokenIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> ChangeTokenPayload:
+        """Cancel a rotation."""
+        token_id = node_ids.decode(node_ids.TOKEN, input.id)
+        return changed(
+            await info.context.service.rotations.cancel(
+                info.context.actor, token_id, wait_for=input.wait_for
             )
         )

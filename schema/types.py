@@ -12,13 +12,18 @@ from schema.enums import (
     AccountStatus,
     PropagationState,
     RevocationReason,
+    Status,
     TokenStatus,
 )
 from service.access.accounts import Account as AccountRow
+from service.access.secrets import Secret as SecretRow
 from service.access.tokens import Token as TokenRow
 from service.errors import NotFound
+from service.explanation import Check as CheckRow
+from service.explanation import Explanation
 from service.paging import Page
-from service.work import Propagation as PropagationRow
+from service.receipts import Propagation as PropagationRow
+from service.receipts import Vanished as VanishedRow
 
 Info = strawberry.Info[Context, None]
 Item = TypeVar("Item")
@@ -54,11 +59,20 @@ class Account(Node):
 
     kind: AccountKind = strawberry.field(description="Its level.")
     name: str = strawberry.field(description="What people call it; 1–100 characters.")
-    status: AccountStatus = strawberry.field(description="What it is now.")
+    status: AccountStatus = strawberry.field(
+        description="What it is now, by itself; see `isUsable`."
+    )
+    is_usable: bool = strawberry.field(
+        description="Whether neither it nor its reseller is suspended or closed."
+    )
     grantable_scopes: list[str] = strawberry.field(
         description="What its tokens may be given, already capped by its reseller."
     )
     created_at: datetime = strawberry.field(description="When it was created.")
+    suspended_at: datetime | None = strawberry.field(
+        description="Since when it is suspended itself; its reseller's suspension is not told here."
+    )
+    closed_at: datetime | None = strawberry.field(description="When it was closed, for good.")
 
     @classmethod
     def of(cls, row: AccountRow) -> Self:
@@ -68,12 +82,53 @@ class Account(Node):
             kind=row.kind,
             name=row.name,
             status=row.status,
+            is_usable=row.is_usable,
             grantable_scopes=list(row.grantable_scopes),
             created_at=row.created_at,
+            suspended_at=row.suspended_at,
+            closed_at=row.closed_at,
         )
 
 
-@strawberry.type(description="A token's record. Its secret is told once, by `createToken`.")
+@strawberry.type(
+    description="A secret of a token, without the secret: the current one, one that is being "
+    "replaced, or one that has been."
+)
+class ApiTokenSecret:
+    """A secret's record."""
+
+    prefix: str = strawberry.field(description="How it begins, as in `tw_live_`.")
+    last_four: str = strawberry.field(description="How it ends.")
+    created_at: datetime = strawberry.field(description="When it was made.")
+    retires_at: datetime | None = strawberry.field(
+        description="From when it opens nothing, because another one has taken its place; null for "
+        "the current one."
+    )
+    last_used_at: datetime | None = strawberry.field(
+        description="When it was last accepted; up to about 15 seconds late."
+    )
+    reused_at: datetime | None = strawberry.field(
+        description="When it was last tried after its end: somebody still has it, or has found it."
+    )
+    reused_address: str | None = strawberry.field(description="From where.")
+
+    @classmethod
+    def of(cls, row: SecretRow) -> Self:
+        """Build one."""
+        return cls(
+            prefix=row.prefix,
+            last_four=row.last_four,
+            created_at=row.created_at,
+            retires_at=row.retires_at,
+            last_used_at=row.last_used_at,
+            reused_at=row.reused_at,
+            reused_address=row.reused_address,
+        )
+
+
+@strawberry.type(
+    description="A token's record. A secret is told once, by `createToken` and `rotateToken`."
+)
 class ApiToken(Node):
     """A token."""
 
@@ -88,6 +143,9 @@ class ApiToken(Node):
     )
     allowed_ip_ranges: list[str] = strawberry.field(
         description="CIDR ranges it may be used from; empty is anywhere."
+    )
+    audiences: list[str] = strawberry.field(
+        description="Who may accept it, as they name themselves; empty is everybody."
     )
     created_at: datetime = strawberry.field(description="When it was created.")
     not_before: datetime | None = strawberry.field(description="From when it is valid.")
@@ -108,6 +166,23 @@ class ApiToken(Node):
         """Read it off the instants, now."""
         return self.row.status(info.context.service.clock.now())
 
+    @strawberry.field(
+        description="Its secrets, the current one first, at most 20: those that open it (two while "
+        "it is rotated), those that were tried after their end, and the newest."
+    )
+    async def secrets(self, info: Info) -> list[ApiTokenSecret]:
+        """Load them with the others of this page."""
+        return [ApiTokenSecret.of(row) for row in await info.context.secrets.load(self.row.id)]
+
+    @strawberry.field(
+        description="When a secret that a rotation has retired was last tried. Not null is a sign "
+        "of a leak, or of a program that still holds the old secret."
+    )
+    async def secret_reused_at(self, info: Info) -> datetime | None:
+        """Read it off the secrets."""
+        found = [row.reused_at for row in await info.context.secrets.load(self.row.id)]
+        return max((instant for instant in found if instant is not None), default=None)
+
     @strawberry.field(description="Whose it is.")
     async def account(self, info: Info) -> Account:
         """Load it with the others of this page."""
@@ -127,6 +202,7 @@ class ApiToken(Node):
             last_four=row.last_four,
             scopes=list(row.scopes),
             allowed_ip_ranges=list(row.allowed_ip_ranges),
+            audiences=list(row.audiences),
             created_at=row.created_at,
             not_before=row.not_before,
             expires_at=row.expires_at,
@@ -183,29 +259,111 @@ class AccountConnection:
         )
 
 
-@strawberry.type(description="The receipt of a change that narrows a token, such as a revoke.")
-class Propagation:
+@strawberry.type(
+    description="A validator that has not said that it applied a change, and has gone silent."
+)
+class VanishedValidator:
+    """A silent validator."""
+
+    name: str = strawberry.field(
+        description="Random, new with each process; its log tells it when it opens."
+    )
+    last_heard_at: datetime = strawberry.field(description="When it was last heard.")
+    leases_dead_at: datetime = strawberry.field(
+        description="From when it accepts nothing that was taken away, whatever became of it."
+    )
+
+    @classmethod
+    def of(cls, row: VanishedRow) -> Self:
+        """Build one."""
+        return cls(
+            name=row.name, last_heard_at=row.last_heard_at, leases_dead_at=row.leases_dead_at
+        )
+
+
+@strawberry.type(
+    description="The receipt of a change that takes something away, such as a revoke, and how far "
+    "it has come. It is kept for a day: ask `propagation`, or watch `revocationProgress`."
+)
+class Propagation(Node):
     """How far a narrowing has come."""
 
     state: PropagationState = strawberry.field(
-        description="`CONFIRMED`: the shared cache has dropped the token and told every listening "
-        "validator. `PENDING`: it is being repeated; `effectiveEverywhereBy` holds all the same."
+        description="`PENDING`: the shared cache has not confirmed it; it is being repeated. "
+        "`CONFIRMED`: the shared cache has dropped the token and told every listening validator. "
+        "`APPLIED`: every validator that is known has said that it applied it. `EFFECTIVE`: the "
+        "bound has passed, so that it holds whatever they say."
     )
     confirmed_at: datetime | None = strawberry.field(description="When it was confirmed.")
     effective_everywhere_by: datetime = strawberry.field(
         description="The instant after which no validator accepts what was taken away, whatever "
         "fails: the published staleness bound."
     )
+    validators_known: int = strawberry.field(
+        description="How many validators were heard within the bound; 0 while that is not known."
+    )
+    validators_applied: int = strawberry.field(
+        description="How many of them have said that they applied it."
+    )
+    vanished_validators: list[VanishedValidator] = strawberry.field(
+        description="Those that have not, and have been silent for two seconds or more."
+    )
 
     @classmethod
-    def of(cls, row: PropagationRow | None) -> Self | None:
+    def of_optional(cls, row: PropagationRow | None) -> Self | None:
+        """Build one where something was taken away."""
+        return None if row is None else cls.of(row)
+
+    @classmethod
+    def of(cls, row: PropagationRow) -> Self:
         """Build one."""
-        if row is None:
-            return None
         return cls(
+            id=strawberry.ID(node_ids.encode(node_ids.PROPAGATION, row.receipt.id)),
             state=row.state,
-            confirmed_at=row.confirmed_at,
+            confirmed_at=row.receipt.confirmed_at,
             effective_everywhere_by=row.effective_everywhere_by,
+            validators_known=row.known,
+            validators_applied=row.applied,
+            vanished_validators=[VanishedValidator.of(one) for one in row.vanished],
+        )
+
+
+@strawberry.type(description="One question on the way to a verdict.")
+class TokenCheck:
+    """One check."""
+
+    status: Status = strawberry.field(
+        description="What a validator says where this is the first check that fails."
+    )
+    passed: bool = strawberry.field(description="Whether it passed.")
+    detail: str = strawberry.field(description="One sentence about the token, for people.")
+
+    @classmethod
+    def of(cls, row: CheckRow) -> Self:
+        """Build one."""
+        return cls(status=row.status, passed=row.passed, detail=row.detail)
+
+
+@strawberry.type(description="What a validator would say of a token now, and why.")
+class TokenExplanation:
+    """A verdict with its reasons."""
+
+    token: ApiToken = strawberry.field(description="The token.")
+    status: Status = strawberry.field(description="What a validator would say.")
+    first_failure: TokenCheck | None = strawberry.field(
+        description="The check that decides; null where all pass."
+    )
+    checks: list[TokenCheck] = strawberry.field(description="Every check, in order.")
+
+    @classmethod
+    def of(cls, row: Explanation) -> Self:
+        """Build one."""
+        failure = row.first_failure
+        return cls(
+            token=ApiToken.of(row.token),
+            status=row.status,
+            first_failure=None if failure is None else TokenCheck.of(failure),
+            checks=[TokenCheck.of(check) for check in row.checks],
         )
 
 
