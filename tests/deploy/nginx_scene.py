@@ -124,11 +124,18 @@ def address_of(listener: socket.socket) -> str:
     return "{}:{}".format(*listener.getsockname())
 
 
-def render(directory: Path, *, without: str = "", **values: str) -> Path:
-    """Do what envsubst does, for the template's own names only; forget a line where asked to."""
+def render(directory: Path, *, without: str = "", instead: str = "", **values: str) -> Path:
+    """Do what envsubst does, for the template's own names only; forget a line where asked to.
+
+    Args:
+        directory: Where the file is written.
+        without: A text of the template to forget.
+        instead: What stands in its place.
+        values: What the template's names stand for.
+    """
     text = (DEPLOY / "nginx.conf.template").read_text()
     assert without in text
-    text = text.replace(without, "")
+    text = text.replace(without, instead) if without else text
     for name, value in values.items():
         text = text.replace(f"${{{name}}}", value)
     assert "${" not in text
@@ -139,13 +146,14 @@ def render(directory: Path, *, without: str = "", **values: str) -> Path:
 
 @asynccontextmanager
 async def running_nginx(
-    directory: Path, web: str, upstream: socket.socket, *, without: str = ""
+    directory: Path, web: str, upstream: socket.socket, *, without: str = "", instead: str = ""
 ) -> AsyncIterator[str]:
     """Run nginx on a socket that it inherits, as at its own upgrade: no port is raced for."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         configuration = render(
             directory,
             without=without,
+            instead=instead,
             TOKENWARD_WEB=web,
             UPSTREAM=address_of(upstream),
             LISTEN=address_of(listener),

@@ -204,6 +204,37 @@ async def test_a_protected_location_without_a_scope_lets_nobody_through(tmp_path
 
 
 @pytest.mark.needs("nginx")
+async def test_a_location_that_names_an_audience_asks_for_it_and_its_neighbours_do_not(
+    tmp_path: Path,
+) -> None:
+    web, upstream = listen(), listen()
+    edge = Edge(httpx2.AsyncClient(headers={"Authorization": "Bearer good"}))
+    line = "set $required_scope dns:$verb;"
+    async with (
+        running_nginx(
+            tmp_path,
+            address_of(web),
+            upstream,
+            without=line,
+            instead=f"{line} set $required_audience dns-api;",
+        ) as url,
+        serving(edge.tokenward, web),
+        serving(edge.application, upstream),
+        edge.client as client,
+    ):
+        for path in ("/dns/a", "/mail/a", "/dns/b?audience=mail&required_audience=mail"):
+            answered = await client.get(f"{url}{path}")
+            assert answered.status_code == 200
+
+    assert [question.target for question in edge.asked] == [
+        "/validate?scope=dns:read&audience=dns-api",
+        "/validate?scope=mail:read",
+        "/validate?scope=dns:read&audience=dns-api",
+    ]
+    assert "uninitialized" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.needs("nginx")
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
 async def test_what_the_application_answers_is_left_alone(edge: Edge, status: int) -> None:
     answered = await edge.client.get(f"/dns/{status}", headers={"Authorization": "Bearer good"})
@@ -214,7 +245,7 @@ async def test_what_the_application_answers_is_left_alone(edge: Edge, status: in
 
 
 @pytest.mark.needs("nginx")
-@pytest.mark.parametrize("path", ["/", "/graphql", "/introspect", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/graphql", "/introspect", "/revoke", "/healthz"])
 async def test_tokenward_itself_is_reached_with_the_credential(edge: Edge, path: str) -> None:
     headers = {"Authorization": "Bearer good", "X-Forwarded-For": "192.0.2.1", "Cookie": "a=b"}
 
@@ -240,7 +271,7 @@ async def test_an_upgrade_to_a_web_socket_is_passed_on(edge: Edge) -> None:
 
 @pytest.mark.needs("nginx")
 @pytest.mark.parametrize(
-    "path", ["/validate", "/validate?scope=dns:read", "/readyz", "/_tokenward"]
+    "path", ["/validate", "/validate?scope=dns:read", "/readyz", "/metrics", "/_tokenward"]
 )
 async def test_inner_addresses_are_not_published(edge: Edge, path: str) -> None:
     answered = await edge.client.get(path, headers={"Authorization": "Bearer good"})
