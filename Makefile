@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check-locks format lock schema clean
+.PHONY: help run test test-faults bench lint check-locks format lock schema clean
 
 PYTHON := .venv/bin/python
 COMPILE := --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --quiet
@@ -14,7 +14,15 @@ run: ## Start everything on this machine; Ctrl-C stops it
 
 test: ## Run the tests; branch coverage below 95 % fails
 	@.ci/bootstrap dev
-	@$(PYTHON) -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not faults" --cov --cov-report=term
+
+test-faults: ## Run the long fault campaigns and the large model; takes many minutes
+	@.ci/bootstrap dev
+	@$(PYTHON) -m pytest -m faults --timeout 3600 -s
+
+bench: ## Measure how fast it is, beside what bounds it; takes minutes
+	@.ci/bootstrap dev
+	@PYTHONPATH=tests $(PYTHON) tests/bench/run.py
 
 lint: ## Check style, types, layers and locks
 	@.ci/bootstrap dev
