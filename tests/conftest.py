@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ from service.settings import Settings, read_settings
 from service.validator import Validator, open_validator
 
 GraphQL = Callable[..., Awaitable[dict[str, Any]]]
+
+pytest.register_assert_rewrite("forward_auth_promises")
 
 TEMPLATE = "tokenward_template"
 ADDRESSES = "TESTS_ADDRESSES"
@@ -80,7 +83,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose program is missing, and remember to say so loudly."""
     for marker in item.iter_markers("needs"):
         program = marker.args[0]
-        if shutil.which(program, path=f"{os.defpath}:/usr/sbin:/sbin:/usr/local/bin") is None:
+        places = f"{Path(sys.executable).parent}:{os.defpath}:/usr/sbin:/sbin:/usr/local/bin"
+        if shutil.which(program, path=places) is None:
             pytest.skip(f"MISSING PROGRAM: {program}")
 
 
@@ -92,9 +96,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if isinstance(report.longrepr, tuple) and "MISSING PROGRAM" in report.longrepr[2]
     ]
     if missing:
-        terminalreporter.section(
-            "NOT TESTED: programs of Debian's are missing", red=True, bold=True
-        )
+        terminalreporter.section("NOT TESTED: programs are missing", red=True, bold=True)
         for nodeid, reason in missing:
             terminalreporter.write_line(f"{nodeid}: {reason.removeprefix('Skipped: ')}", red=True)
 

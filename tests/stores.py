@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 
+from service.cache import CHANNEL
 from service.clock import boottime
 from service.migration import TABLES
 
@@ -38,3 +39,10 @@ async def keys_and_values(redis: Any) -> dict[bytes, object]:
     for key in sorted(await redis.keys("*")):
         found[key] = await redis.dump(key)
     return found
+
+
+async def begin_long_ago(redis: Any) -> None:
+    """Have Redis remember an epoch in which everybody has had the time to report."""
+    seconds, _ = await redis.time()
+    epoch = {"epoch": "0" * 32, "began": "1", "seen": str(seconds * 1000)}
+    await redis.hset(CHANNEL, mapping=epoch)

@@ -86,7 +86,7 @@ async def test_a_revoked_token_is_refused_within_the_published_bound(
     await eventually(lambda: system.is_refused(secret), BOUND_SECONDS)
 
     record_property("seconds_until_refused", round(boottime() - revoked_at, 3))
-    assert receipt["state"] == "CONFIRMED"
+    assert receipt["state"] in {"CONFIRMED", "APPLIED"}  # as far as the reports have come
     assert (await customer.token(token_id))["status"] == "REVOKED"
     assert (
         'error_description="the token is revoked"'

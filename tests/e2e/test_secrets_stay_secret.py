@@ -9,15 +9,22 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote, quote_plus, urlsplit
+from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
-from system import PASSWORD, System, echoing, eventually, opened_system
+from system import PASSWORD, Person, System, echoing, eventually, opened_system
 
 from service.clock import SystemClock
 from service.local import postgres_files
 
-TASKS = ("relay_revocations", "flush_usage", "sweep_expired_tokens", "send_expiry_notices")
+TASKS = (
+    "relay_revocations",
+    "flush_usage",
+    "sweep_expired_tokens",
+    "complete_rotations",
+    "send_expiry_notices",
+)
 
 
 def spellings(secret: str) -> set[bytes]:
@@ -104,6 +111,7 @@ async def live(system: System, canary: str) -> dict[str, str]:
     )
     assert told.json()["active"] is True
     await make_mistakes(system, secret)
+    replayed = await lose_answers(system, customer)
     system.send("sweep_expired_tokens", task_id=canary)
     await eventually(partial(is_told, system))
     _, revoked = await customer.create_token(crosses_at + timedelta(days=90))
@@ -115,6 +123,42 @@ async def live(system: System, canary: str) -> dict[str, str]:
         "other token": revoked,
         "session": str(customer.secret),
         "operator's session": str(operator.secret),
+        **replayed,
+    }
+
+
+async def lose_answers(system: System, customer: Person) -> dict[str, str]:
+    """Have secrets told a second time under their keys; return them all, and the keys."""
+    expires_at = (SystemClock().now() + timedelta(days=90)).isoformat()
+    key, other_key = str(uuid4()), str(uuid4())
+    create = {
+        "name": "kept",
+        "scopes": ["dns:read"],
+        "expiresAt": expires_at,
+        "idempotencyKey": key,
+    }
+    query = (
+        "mutation ($input: CreateTokenInput!) {"
+        " createToken(input: $input) { token { id } secret isReplay userErrors { code } } }"
+    )
+    made = await customer.run(query, input=create)
+    assert await customer.run(query, input=create) == made | {"isReplay": True}
+    with pytest.raises(AssertionError, match="IDEMPOTENCY_CONFLICT"):
+        await customer.run(query, input=create | {"name": "another"})
+    rotate = {"id": made["token"]["id"], "gracePeriodSeconds": 0, "idempotencyKey": other_key}
+    query = (
+        "mutation ($input: RotateTokenInput!) {"
+        " rotateToken(input: $input) { secret isReplay userErrors { code } } }"
+    )
+    rotated = await customer.run(query, input=rotate)
+    assert await customer.run(query, input=rotate) == rotated | {"isReplay": True}
+    await eventually(partial(system.is_refused, made["secret"]))
+    assert (await system.call(rotated["secret"])).status_code == 200
+    return {
+        "secret that was rotated away": made["secret"],
+        "secret of a rotation": rotated["secret"],
+        "idempotency key": key,
+        "other idempotency key": other_key,
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import FrozenClock, GraphQL
 from edge_scene import People, assert_leaks_nothing, fingerprint
 from factories import make_token
+from rotation_scene import rotate
 
 from schema import node_ids
 from schema.root import build_schema
@@ -38,6 +39,7 @@ CALLERS = (
 
 ERRORS = "userErrors { code message field }"
 TOKEN = f"{{ token {{ id name status }} {ERRORS} }}"
+ACCOUNT = f"{{ account {{ id name status }} {ERRORS} }}"
 
 # The target is a customer's token, the customer itself or, to create an account, its reseller. The
 # tokens are the reseller's, so that both a foreign object and a missing scope can be asked about.
@@ -65,6 +67,14 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
         "{ accounts(first: 9) { edges { node { id } } pageInfo { hasNextPage } } }",
         # The other reseller sees a customer, but its own; a test below tells which.
         (NOBODY, NOTHING, NOTHING, OK, NOTHING, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Query.propagation": (
+        "query($receipt: ID!) { propagation(id: $receipt) { id state } }",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Query.explainToken": (
+        "query($token: ID!) { explainToken(input: {id: $token}) { status checks { detail } } }",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
     ),
     "Query.availableScopes": (
         "{ availableScopes }",
@@ -108,6 +118,21 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
         f"mutation($token: ID!) {{ revokeToken(input: {{id: $token}}) {TOKEN} }}",
         (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
     ),
+    "Mutation.rotateToken": (
+        (
+            "mutation($token: ID!) { rotateToken(input: {id: $token, gracePeriodSeconds: 0}) "
+            f"{{ token {{ id }} secret {ERRORS} }} }}"
+        ),
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.completeTokenRotation": (
+        f"mutation($token: ID!) {{ completeTokenRotation(input: {{id: $token}}) {TOKEN} }}",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.cancelTokenRotation": (
+        f"mutation($token: ID!) {{ cancelTokenRotation(input: {{id: $token}}) {TOKEN} }}",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, NEVER, NOBODY, NOBODY),
+    ),
     "Mutation.createAccount": (
         (
             'mutation($reseller: ID!) { createAccount(input: {name: "New", '
@@ -115,6 +140,21 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
             f"{{ account {{ id }} {ERRORS} }} }}"
         ),
         (NOBODY, NEVER, NEVER, NOTHING, NEVER, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.suspendAccount": (
+        f"mutation($account: ID!) {{ suspendAccount(input: {{id: $account}}) {ACCOUNT} }}",
+        (NOBODY, NOTHING, NOTHING, NOTHING, NEVER, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.resumeAccount": (
+        f"mutation($account: ID!) {{ resumeAccount(input: {{id: $account}}) {ACCOUNT} }}",
+        (NOBODY, NOTHING, NOTHING, NOTHING, NEVER, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.closeAccount": (
+        (
+            "mutation($account: ID!, $name: String!) { closeAccount(input: {id: $account, "
+            f"expectedName: $name}}) {ACCOUNT} }}"
+        ),
+        (NOBODY, NOTHING, NOTHING, NOTHING, NEVER, OK, OK, SCOPE, OK, NOBODY, NOBODY),
     ),
 }
 CELLS = [
@@ -145,8 +185,12 @@ async def stage(service: Service, clock: FrozenClock) -> Stage:
     soon = clock.now().replace(minute=30)
     expired = await make_token(service, people.reseller.actor, scopes=wide, expires_at=soon)
     clock.advance(minutes=30)
+    # So that there is a rotation to complete or to call off.
+    await rotate(service, people.customer.actor, token.token.id)
     # As if it had been suspended, so that resuming it has something to refuse.
-    await service.tokens.suspend(people.customer.actor, token.token.id)
+    suspended = await service.tokens.suspend(people.customer.actor, token.token.id)
+    assert suspended.propagation is not None
+    customer = people.customer.actor
     return Stage(
         people,
         dict(
@@ -170,9 +214,11 @@ async def stage(service: Service, clock: FrozenClock) -> Stage:
         ),
         {
             "token": node_ids.encode(node_ids.TOKEN, token.token.id),
+            "receipt": node_ids.encode(node_ids.PROPAGATION, suspended.propagation.receipt.id),
             "account": people.customer.account_id,
             "reseller": people.reseller.account_id,
             "email": people.customer.email,
+            "name": (await service.accounts.get(customer, customer.account_id)).name,
         },
     )
 
@@ -231,9 +277,11 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(
     query = TABLE[field][0]
     missing = {
         "token": node_ids.encode(node_ids.TOKEN, uuid4()),
+        "receipt": node_ids.encode(node_ids.PROPAGATION, uuid4()),
         "account": node_ids.encode(node_ids.ACCOUNT, uuid4()),
         "reseller": node_ids.encode(node_ids.ACCOUNT, uuid4()),
         "email": stage.target["email"],
+        "name": stage.target["name"],
     }
 
     secret = stage.secrets[caller]
@@ -277,4 +325,6 @@ async def test_every_root_field_of_the_schema_has_a_row() -> None:
     }
 
     assert fields == set(TABLE)
-    assert schema.subscription_type is None
+    # Whom the one subscription serves is told in test_subscriptions.py.
+    assert schema.subscription_type is not None
+    assert set(schema.subscription_type.fields) == {"revocationProgress"}

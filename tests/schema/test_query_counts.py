@@ -8,6 +8,7 @@ import pytest
 from conftest import GraphQL
 from edge_scene import People
 from factories import make_token
+from rotation_scene import rotate
 
 from schema import node_ids
 from service.composition import Service
@@ -67,16 +68,34 @@ OPERATIONS = {
     "query($token: ID!) { token(id: $token) { name } }": 1,
     "query($token: ID!) { token(id: $token) { name account { name } } }": 2,
     "query($account: ID!) { account(id: $account) { name } }": 1,
+    # The token, its current secret, and what a validator reads behind that.
+    "query($token: ID!) { explainToken(input: {id: $token}) { status } }": 3,
+    "query($token: ID!) { explainToken(input: {id: $token}) { token { account { name } } } }": 4,
     # The account, a namesake's sweep, the token, its secret, reading it back, the trail.
     'mutation { createToken(input: {name: "new", scopes: ["dns:read"]}) { secret } }': 6,
-    # The token under its lock, the change, the trail; a narrowing also its digests and the outbox.
-    "mutation($token: ID!) { suspendToken(input: {id: $token}) { token { name } } }": 5,
-    "mutation($token: ID!) { revokeToken(input: {id: $token}) { token { name } } }": 5,
+    # As without a key, and its claim.
+    'mutation { createToken(input: {name: "new", scopes: ["dns:read"], '
+    'idempotencyKey: "a-key-of-ours"}) { secret } }': 7,
+    # The token under its lock, the change, the trail; a narrowing also its digests, the outbox, and
+    # the note of its delivery.
+    "mutation($token: ID!) { suspendToken(input: {id: $token}) { token { name } } }": 6,
+    "mutation($token: ID!) { revokeToken(input: {id: $token}) { token { name } } }": 6,
     "mutation($token: ID!) { updateToken(input: {id: $token, "
-    'allowedIpRanges: ["192.0.2.0/24"]}) { token { name } } }': 5,
+    'allowedIpRanges: ["192.0.2.0/24"]}) { token { name } } }': 6,
+    # As a narrowing that looks for a rotation first and ends secrets instead of reading digests;
+    # then the new secret and the token with it. Without a grace there is nothing to look for.
+    "mutation($token: ID!) { rotateToken(input: {id: $token}) { secret } }": 9,
+    "mutation($token: ID!) { rotateToken(input: {id: $token, gracePeriodSeconds: 0}) "
+    "{ secret } }": 8,
     # As a change, and a namesake's sweep.
     'mutation($token: ID!) { renameToken(input: {id: $token, name: "b"}) { token { name } } }': 4,
-    "mutation { signOut { userErrors { code } } }": 4,
+    "mutation { signOut { userErrors { code } } }": 5,
+    # The account under its lock, the change, the trail, the outbox and its note; of tokens none.
+    "mutation($account: ID!) { suspendAccount(input: {id: $account}) { account { name } } }": 5,
+    "mutation($account: ID!, $name: String!) { closeAccount(input: {id: $account, "
+    "expectedName: $name}) { account { name } } }": 5,
+    # Of an account that is not suspended: nothing to change, nothing to tell; dropped all the same.
+    "mutation($account: ID!) { resumeAccount(input: {id: $account}) { account { name } } }": 3,
 }
 
 
@@ -85,17 +104,54 @@ async def test_an_operation_costs_its_fixed_number_of_statements(
     query: str, expected: int, people: People, service: Service, graphql: GraphQL
 ) -> None:
     token = await make_token(service, people.customer.actor)
-    ids = {
+    customer = people.customer.actor
+    values = {
         "token": node_ids.encode(node_ids.TOKEN, token.token.id),
         "account": people.customer.account_id,
+        "name": (await service.accounts.get(customer, customer.account_id)).name,
     }
-    variables = {name: value for name, value in ids.items() if f"${name}:" in query}
+    variables = {name: value for name, value in values.items() if f"${name}:" in query}
 
     with counted() as statements:
         answer = await graphql(query, secret=people.reseller.secret, **variables)
 
     assert "errors" not in answer, answer
     assert len(statements) == expected, "\n".join(statements)
+
+
+async def test_the_end_of_a_rotation_costs_its_fixed_number_of_statements(
+    people: People, service: Service, graphql: GraphQL
+) -> None:
+    # The token under its lock, its secrets, the end of one, the change, the trail, the outbox and
+    # its note; to call it off also the secrets once more, and the one that stays.
+    for mutation, expected in (("completeTokenRotation", 7), ("cancelTokenRotation", 9)):
+        token = (await make_token(service, people.customer.actor)).token
+        await rotate(service, people.customer.actor, token.id)
+        query = f"mutation($id: ID!) {{ {mutation}(input: {{id: $id}}) {{ token {{ name }} }} }}"
+        token_id = node_ids.encode(node_ids.TOKEN, token.id)
+
+        with counted() as statements:
+            answer = await graphql(query, secret=people.reseller.secret, id=token_id)
+
+        assert answer["data"][mutation]["token"] == {"name": token.name}
+        assert len(statements) == expected, "\n".join(statements)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_a_page_of_tokens_with_their_secrets_is_two_statements_for_any_number(
+    count: int, people: People, service: Service, graphql: GraphQL
+) -> None:
+    for _ in range(count):
+        await make_token(service, people.customer.actor)
+    query = "{ tokens(first: 50) { edges { node { secretReusedAt secrets { lastFour } } } } }"
+
+    with counted() as statements:
+        answer = await graphql(query, secret=people.reseller.secret)
+
+    assert [len(edge["node"]["secrets"]) for edge in answer["data"]["tokens"]["edges"]] == [
+        1
+    ] * count
+    assert len(statements) == 2, statements
 
 
 async def test_a_refusal_before_any_look_up_costs_no_statement(

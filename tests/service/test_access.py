@@ -9,37 +9,21 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from factories import Platform, make_token
+from access_scene import INSERTING, Foreign
+from factories import Platform
 from stores import everything
 from tortoise.backends.base.client import TransactionalDBClient
-from tortoise.exceptions import OperationalError
 
-from service.access import accounts, tokens
-from service.access.actor import EVERYTHING, Actor, Extent, Reach
+from service.access import accounts, outbox, replays, secrets, tokens
+from service.access.actor import Actor, Reach
 from service.access.door import Door, Statement, open_door
-from service.clock import new_id
 from service.composition import Service
 from service.errors import NotFound
 from service.paging import PageRequest
-from service.secret_format import make_secret
-from service.settings import Settings
 
 OpenDoor = Callable[[Reach], Any]
 
 MISSING = "missing"
-
-
-class Foreign:
-    """What belongs to the customer, for others to reach for."""
-
-    def __init__(self, customer: Actor, token_id: UUID, now: Any) -> None:
-        assert customer.member_id is not None
-        self.account_id = customer.account_id
-        self.reseller_id = customer.reseller_id
-        self.member_id = customer.member_id
-        self.session_id = customer.token_id
-        self.token_id = token_id
-        self.now = now
 
 
 async def list_tokens(door: Door, it: Foreign) -> object:
@@ -67,6 +51,16 @@ async def sweep_namesake(door: Door, it: Foreign) -> object:
     return await door.query(Statement("SELECT id FROM api_token WHERE swept_at IS NOT NULL"))
 
 
+async def retire_secret(door: Door, it: Foreign) -> object:
+    await secrets.retire_secret(door, it.retiring_id, now=it.now)
+    return await door.query(Statement("SELECT id FROM secret WHERE retired_at IS NOT NULL"))
+
+
+async def keep_secret(door: Door, it: Foreign) -> object:
+    await secrets.retire_secret(door, it.current_id, now=it.now)  # there is one current secret
+    return await secrets.keep_secret(door, it.retiring_id)
+
+
 # Every function of the door that reads or changes what is there. An empty answer is as good as
 # a missing object.
 REACHING: dict[str, Callable[[Door, Foreign], Awaitable[object]]] = {
@@ -77,21 +71,38 @@ REACHING: dict[str, Callable[[Door, Foreign], Awaitable[object]]] = {
     ),
     "lock_token": lambda door, it: tokens.lock_token(door, it.token_id),
     "end_session": lambda door, it: tokens.end_session(door, it.session_id, now=it.now),
-    "digests_of_token": lambda door, it: tokens.digests_of_token(door, it.token_id),
+    "digests_of_token": lambda door, it: secrets.digests_of_token(door, it.token_id),
+    "secrets_of_tokens": lambda door, it: secrets.secrets_of_tokens(door, [it.token_id]),
+    "find_token_of": lambda door, it: secrets.find_token_of(door, [it.digest]),
+    "find_record": lambda door, it: secrets.find_record(door, it.digest),
+    "retire_secrets": lambda door, it: secrets.retire_secrets(
+        door, it.token_id, now=it.now, at=it.now
+    ),
+    "retire_secret": retire_secret,
+    "keep_secret": keep_secret,
+    "find_replay": lambda door, it: replays.find_replay(door, it.member_id, it.key_digest),
+    "find_drops": lambda door, it: outbox.find_drops(door, it.receipt_id),
     "sweep_namesake": sweep_namesake,
+    "lock_account": lambda door, it: accounts.lock_account(door, it.account_id),
+    "change_account": lambda door, it: accounts.change_account(
+        door, it.account_id, {"suspended_at": it.now}
+    ),
     "find_account": lambda door, it: accounts.find_account(door, it.account_id),
     "find_accounts": lambda door, it: accounts.find_accounts(door, [it.account_id]),
     "list_sub_accounts": list_sub_accounts,
     "find_email": lambda door, it: accounts.find_email(door, it.member_id),
 }
 
-INSERTING = {"insert_token", "insert_account", "insert_member"}
+BEHIND_ONE_WALL = {"find_record"}
+"""What the owner's function answers, as it answers validators: to whoever holds the secret."""
+
+ONCE = {"end_session", "keep_secret", "retire_secrets"}
+"""What finds nothing more to do the second time."""
 
 
 @pytest.fixture
-async def foreign(service: Service, platform: Platform) -> Foreign:
-    created = await make_token(service, platform.customer, name="theirs")
-    return Foreign(platform.customer, created.token.id, service.clock.now())
+async def foreign(service: Service, platform: Platform, owner: asyncpg.Connection) -> Foreign:
+    return await Foreign.make(service, platform, owner)
 
 
 @pytest.fixture
@@ -134,10 +145,11 @@ def test_every_function_of_the_door_is_tried_here() -> None:
             if function.__module__ == module.__name__ and not name.startswith("_")
         }
 
-    assert doors(tokens) | doors(accounts) == set(REACHING) | INSERTING
+    found = set[str]().union(*map(doors, (accounts, outbox, replays, secrets, tokens)))
+    assert found == set(REACHING) | INSERTING
 
 
-@pytest.mark.parametrize("name", REACHING)
+@pytest.mark.parametrize("name", sorted(set(REACHING) - BEHIND_ONE_WALL))
 @pytest.mark.parametrize("stranger", ["sibling", "stranger", "other_reseller"])
 @pytest.mark.usefixtures("no_filter")
 async def test_the_second_wall_holds_alone(
@@ -178,7 +190,7 @@ async def test_whoever_reaches_it_finds_it_through_either_wall(
     actor = getattr(platform, insider)
 
     assert await reach_for(open_door, actor, name, foreign) != MISSING
-    if name != "end_session":  # it is ended by now
+    if name not in ONCE:
         assert await reach_for(no_second_wall, actor, name, foreign) != MISSING
 
 
@@ -188,159 +200,3 @@ async def test_with_both_walls_down_everything_is_found(
     platform: Platform, no_second_wall: OpenDoor, foreign: Foreign, name: str
 ) -> None:
     assert await reach_for(no_second_wall, platform.stranger, name, foreign) != MISSING
-
-
-TENANT_TABLES = ("account", "member", "api_token", "secret", "audit_event", "outbox_event")
-
-
-@pytest.fixture
-async def app(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the application's role that has told of no reach."""
-    connection = await asyncpg.connect(settings.database_url.get_secret_value())
-    yield connection
-    await connection.close()
-
-
-@pytest.mark.parametrize("table", TENANT_TABLES)
-async def test_without_a_reach_there_is_no_row_at_all(
-    service: Service,
-    platform: Platform,
-    foreign: Foreign,
-    owner: asyncpg.Connection,
-    app: asyncpg.Connection,
-    table: str,
-) -> None:
-    await service.tokens.suspend(platform.customer, foreign.token_id)
-    count = f"SELECT count(*) FROM {table}"  # noqa: S608 - from the table above
-
-    assert await owner.fetchval(count) > 0
-    assert await app.fetchval(count) == 0
-    for reach, identifier in (
-        ("", ""),
-        ("account", ""),
-        ("fleet", ""),
-        ("everything", ""),
-        ("ALL", ""),
-    ):
-        await app.execute("SELECT set_config('tokenward.reach', $1, false)", reach)
-        await app.execute("SELECT set_config('tokenward.reach_id', $1, false)", identifier)
-        assert await app.fetchval(count) == 0
-    await app.execute("SELECT set_config('tokenward.reach', 'all', false)")
-    assert await app.fetchval(count) == await owner.fetchval(count)
-
-
-@pytest.mark.parametrize("table", TENANT_TABLES)
-async def test_a_reach_ends_with_its_transaction(
-    service: Service, platform: Platform, app: asyncpg.Connection, foreign: Foreign, table: str
-) -> None:
-    await service.tokens.suspend(platform.customer, foreign.token_id)
-    count = f"SELECT count(*) FROM {table}"  # noqa: S608 - from the table above
-
-    async with app.transaction():
-        await app.execute(EVERYTHING.opening())
-        assert await app.fetchval(count) > 0
-
-    assert await app.fetchval(count) == 0
-
-
-def new_rows(service: Service, foreign: Foreign) -> dict[str, Callable[[Door], Awaitable[None]]]:
-    """Rows that would be the customer's."""
-    whose = {"account_id": foreign.account_id, "reseller_id": foreign.reseller_id}
-    secret = make_secret("live", service.settings.pepper_keys)
-    token = whose | {
-        "id": new_id(),
-        "kind": "API_TOKEN",
-        "name": "smuggled",
-        "scopes": ["*"],
-        "allowed_ip_ranges": [],
-        "created_at": foreign.now,
-        "version": 1,
-    }
-    account = {
-        "id": new_id(),
-        "kind": "CUSTOMER",
-        "reseller_id": foreign.reseller_id,
-        "name": "smuggled",
-        "grantable_scopes": ["*"],
-        "created_at": foreign.now,
-    }
-    member = whose | {
-        "id": new_id(),
-        "email": "smuggled@example.com",
-        "password_hash": "none",
-        "created_at": foreign.now,
-    }
-    return {
-        "insert_token": lambda door: tokens.insert_token(door, token, secret, new_id()),
-        "insert_account": lambda door: accounts.insert_account(door, account),
-        "insert_member": lambda door: accounts.insert_member(door, member),
-    }
-
-
-@pytest.mark.parametrize("name", sorted(INSERTING))
-@pytest.mark.parametrize("stranger", ["sibling", "stranger", "other_reseller"])
-async def test_no_row_is_added_for_another_tenant(
-    service: Service,
-    platform: Platform,
-    owner: asyncpg.Connection,
-    foreign: Foreign,
-    stranger: str,
-    name: str,
-) -> None:
-    before = await everything(owner)
-    insert = new_rows(service, foreign)[name]
-
-    async def attempt() -> None:
-        async with open_door(getattr(platform, stranger).reach) as door:
-            await insert(door)
-
-    with pytest.raises(OperationalError, match="row-level security"):
-        await attempt()
-
-    assert await everything(owner) == before
-    async with open_door(platform.reseller.reach) as door:
-        await insert(door)
-    assert await everything(owner) != before
-
-
-async def test_no_row_is_given_away_to_another_tenant(
-    platform: Platform, owner: asyncpg.Connection, foreign: Foreign
-) -> None:
-    """Not even by whoever owns it: a row may not leave the reach in which it is changed."""
-    before = await everything(owner)
-
-    async def give_away() -> None:
-        async with open_door(platform.reseller.reach) as door:
-            statement = Statement("UPDATE api_token SET reseller_id = $1 WHERE id = $2")
-            statement.values = [platform.stranger.reseller_id, foreign.token_id]
-            await door.query(statement)
-
-    with pytest.raises(OperationalError, match="row-level security"):
-        await give_away()
-
-    assert await everything(owner) == before
-
-
-async def test_a_validator_needs_no_reach_and_learns_of_one_digest_alone(
-    owner: asyncpg.Connection, app: asyncpg.Connection, foreign: Foreign
-) -> None:
-    digest = await owner.fetchval("SELECT digest FROM secret WHERE token_id = $1", foreign.token_id)
-
-    found = await app.fetch("SELECT * FROM credential_by_digest($1)", digest)
-
-    assert [row["token_id"] for row in found] == [foreign.token_id]
-    assert await app.fetch("SELECT * FROM credential_by_digest($1)", bytes(32)) == []
-    assert await app.fetch("SELECT * FROM credential_by_digest(NULL)") == []
-    # The function's own reach has not stayed behind.
-    assert await app.fetchval("SELECT count(*) FROM secret") == 0
-
-
-def test_a_reach_is_spelled_from_closed_types_alone() -> None:
-    class Sly(UUID):
-        def __str__(self) -> str:
-            return "x', true); DROP TABLE account; --"
-
-    opening = Reach(Extent.ACCOUNT, Sly(int=1)).opening()
-
-    assert "DROP" not in opening
-    assert str(UUID(int=1)) in opening

@@ -12,12 +12,13 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from stores import eventually
 
-from service.cache import CHANNEL, Drop, open_cache
+from service.cache import Drop, channel_of, open_cache
 from service.composition import Service, compose
+from service.listener import SILENCE_SECONDS_MAX
 from service.local.servers import ValkeyServer
 from service.secret_format import digest_of
 from service.settings import Settings
-from service.validator import SILENCE_SECONDS_MAX, Validator, open_validator
+from service.validator import Validator, open_validator
 from service.verdict import Status
 
 SOON = 1.0  # well below the lease
@@ -53,7 +54,7 @@ async def remote(service: Service, apart: Settings) -> AsyncIterator[Service]:
 
 async def listening(redis: Redis, count: int = 1) -> None:
     async def subscribed() -> bool:
-        return bool((await redis.pubsub_numsub(CHANNEL))[0][1] == count)
+        return bool((await redis.pubsub_numsub(channel_of(redis)))[0][1] == count)
 
     await eventually(subscribed, seconds=5)
 
@@ -150,13 +151,15 @@ async def test_a_listener_that_lost_its_connection_forgets_everything_and_listen
     await forgotten(listener, found)
 
 
-@pytest.mark.parametrize("word", ["TOKEN nonsense", "ACCOUNT nonsense", "", "\0", "TOKEN "])
+@pytest.mark.parametrize(
+    "word", ["TOKEN nonsense", "TOKEN ab a 1", "ACCOUNT - a 1", "", "\0", "TOKEN "]
+)
 async def test_a_senseless_message_ends_no_listening(
     remote: Service, platform: Platform, listener: Validator, redis: Redis, word: str
 ) -> None:
     created = await make_token(remote, platform.customer)
 
-    await redis.publish(CHANNEL, word)
+    await redis.publish(channel_of(redis), word)
 
     found = await warm(listener, remote, created.secret)
     await listening(redis)

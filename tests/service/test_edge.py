@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import asyncpg
 import httpx2
 import pytest
 from conftest import FrozenClock
@@ -88,7 +89,11 @@ async def test_a_request_without_a_credential_is_challenged_without_an_error(
 
 
 async def test_each_refusal_has_its_challenge(
-    people: People, service: Service, clock: FrozenClock, http: httpx2.AsyncClient
+    people: People,
+    service: Service,
+    clock: FrozenClock,
+    owner: asyncpg.Connection,
+    http: httpx2.AsyncClient,
 ) -> None:
     actor, now = people.customer.actor, clock.now()
     revoked = await make_token(service, actor)
@@ -98,6 +103,15 @@ async def test_each_refusal_has_its_challenge(
     await service.tokens.suspend(actor, suspended.token.id)
     pending = await make_token(service, actor, not_before=now + timedelta(days=1))
     elsewhere = await make_token(service, actor, allowed_ip_ranges=("198.51.100.0/24",))
+    below = await make_token(service, people.stranger.actor)
+    others = await make_token(service, actor)
+    await owner.execute(
+        "UPDATE account SET suspended_at = now() WHERE id = $1",
+        people.other_reseller.actor.account_id,
+    )
+    await owner.execute(
+        "UPDATE api_token SET audiences = '{others}' WHERE id = $1", others.token.id
+    )
     clock.advance(minutes=1)
     bad = "invalid_token"
 
@@ -108,12 +122,30 @@ async def test_each_refusal_has_its_challenge(
         (suspended.secret, 401, challenge(bad, "the token is suspended")),
         (pending.secret, 401, challenge(bad, "the token is not valid yet")),
         (elsewhere.secret, 403, challenge(bad, "the token may not be used from this address")),
+        (below.secret, 401, challenge(bad, "the token is suspended")),
+        (others.secret, 403, challenge(bad, "the token is meant for another audience")),
     ]
     for secret, status, header in expected:
         answer = await http.get("/validate", headers=bearer(secret))
         assert (answer.status_code, answer.headers["www-authenticate"]) == (status, header)
         assert answer.headers["cache-control"] == "no-store"
         assert not any(name.startswith("x-tokenward") for name in answer.headers)
+
+
+async def test_a_token_is_valid_until_the_instant_of_its_expiry_and_not_before_its_beginning(
+    people: People, service: Service, clock: FrozenClock, http: httpx2.AsyncClient
+) -> None:
+    actor, now = people.customer.actor, clock.now()
+    ending = await make_token(service, actor, expires_at=now + timedelta(seconds=1))
+    coming = await make_token(service, actor, not_before=now + timedelta(seconds=1))
+    told = []
+
+    for milliseconds in (999, 1, 1):
+        clock.advance(milliseconds=milliseconds)
+        answers = [await http.get("/validate", headers=bearer(t.secret)) for t in (ending, coming)]
+        told.append([answer.status_code for answer in answers])
+
+    assert told == [[200, 401], [401, 200], [401, 200]]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +171,8 @@ async def test_each_refusal_has_its_challenge(
         ("scope=%ff", 400),
         ("scopes=dns:read", 400),
         ("scope=dns:read&x=1", 400),
+        ("token=x", 400),
+        ("scope=dns:read&access_token=x", 400),
         ("&".join(["scope=dns:read"] * 11), 400),
     ],
 )
@@ -181,6 +215,7 @@ async def test_introspection_tells_a_live_token_within_reach(
     people: People,
     service: Service,
     clock: FrozenClock,
+    owner: asyncpg.Connection,
     http: httpx2.AsyncClient,
 ) -> None:
     answer = await http.post("/introspect", data={"token": token.secret}, headers=asking)
@@ -203,9 +238,18 @@ async def test_introspection_tells_a_live_token_within_reach(
     begun = await make_token(
         service, people.customer.actor, not_before=clock.now(), expires_at=None
     )
+    late = await make_token(service, people.customer.actor, expires_at=None)
     answer = await http.post("/introspect", data={"token": begun.secret}, headers=asking)
     assert "exp" not in answer.json()
     assert answer.json()["nbf"] == now
+    # A secret that a rotation has replaced ends before its token.
+    await owner.execute(
+        "UPDATE secret SET retires_at = $1 WHERE token_id = $2",
+        clock.now() + timedelta(hours=1),
+        late.token.id,
+    )
+    answer = await http.post("/introspect", data={"token": late.secret}, headers=asking)
+    assert answer.json()["exp"] == now + 3600
 
 
 async def test_an_introspection_is_a_use_within_the_callers_reach_alone(
@@ -320,9 +364,10 @@ BODIES: dict[str, tuple[str, bytes]] = {
     "another repeated": ("application/x-www-form-urlencoded", b"token=a&x=1&x=2"),
     "many fields": ("application/x-www-form-urlencoded", b"token=a&" + b"x=1&" * 20),
     "too long": ("application/x-www-form-urlencoded", b"token=" + b"a" * 8_192),
+    "an empty scope": ("application/x-www-form-urlencoded", b"token=a&scope="),
     "a scope that is none": ("application/x-www-form-urlencoded", b"token=a&scope=nonsense"),
     "no ASCII": ("application/x-www-form-urlencoded", "token=é".encode()),
-    "JSON": ("application/json", b'{"token": "a"}'),
+    "one in JSON": ("application/json", b'{"token": "a"}'),
     "no type": ("", b"token=a"),
     "multipart": ("multipart/form-data; boundary=x", b"--x\r\n\r\n--x--"),
 }

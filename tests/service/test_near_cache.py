@@ -271,9 +271,13 @@ def test_clearing_forgets_everything(near: NearCache) -> None:
     assert (near.find(digest(1)), near.find(digest(2))) == (None, None)
 
 
-@pytest.mark.parametrize("data", [b"TOKEN zz", b"TOKEN ", b"ACCOUNT x", b"ACCOUNT", b"\xff \xff"])
-def test_a_message_that_tells_no_drop_does_no_harm(near: NearCache, data: bytes) -> None:
-    drop = read_drop({"data": data})
-
-    if drop is not None:
-        near.drop(drop)
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"TOKEN zz a 1", b"TOKEN  a 1", b"TOKEN ab a 1", b"ACCOUNT x a 1", b"ACCOUNT - a 1"),
+        *(b"TOKEN", b"ACCOUNT", b"\xff \xff \xff \xff"),
+    ],
+)
+def test_a_message_that_tells_no_drop_is_never_one(data: bytes) -> None:
+    """What would be read as one must be a digest or an id, since a drop parses it unguarded."""
+    assert read_drop({"data": data}) is None

@@ -1,7 +1,8 @@
 """The relay delivers each drop until it is confirmed, and again one and two leases later."""
 
 import asyncio
-from datetime import timedelta
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -11,19 +12,40 @@ from factories import Platform, make_token
 from redis.asyncio import Redis
 
 from service.access.system import system_outbox_lag
-from service.cache import CHANNEL, Cache, hot_client
-from service.composition import Service
+from service.cache import Cache, Drop, channel_of, hot_client, read_drop
+from service.composition import Service, compose
+from service.local.servers import APP_ROLE
 from service.outbox import BATCH, KEPT, Relay
+from service.receipts import PropagationState
 from service.settings import Settings
 
 LEASE = 4.0
 
 
+class TickingClock:
+    """A clock that has moved on by a second whenever somebody looks."""
+
+    def __init__(self, began: datetime) -> None:
+        self.began = began
+        self._now = began
+
+    def now(self) -> datetime:
+        """Return the instant, and move on."""
+        now, self._now = self._now, self._now + timedelta(seconds=1)
+        return now
+
+
 @pytest.fixture
-def broken(service: Service) -> Relay:
-    """A relay whose Redis is not there."""
+def cut_off(service: Service, settings: Settings) -> Service:
+    """The use cases of a process whose Redis is not there."""
     nowhere = Cache(hot_client("redis://127.0.0.1:1"), b"k" * 32, LEASE)
-    return Relay(nowhere, service.clock, LEASE)
+    return compose(settings, nowhere, service.clock, passwords=service.sessions.passwords)
+
+
+@pytest.fixture
+def broken(cut_off: Service) -> Relay:
+    """Its relay."""
+    return cut_off.relay
 
 
 async def rows(owner: asyncpg.Connection) -> list[dict[str, Any]]:
@@ -43,31 +65,34 @@ async def tombstones(redis: Redis) -> int:
 async def test_a_drop_is_delivered_now_and_after_one_and_two_leases_and_no_more(
     service: Service, platform: Platform, owner: asyncpg.Connection, clock: FrozenClock
 ) -> None:
+    redis, began = service.cache.redis, clock.now()
     await revoke_some(service, platform, 1)
-    redis = service.cache.redis
-    began = clock.now()
+    assert await tombstones(redis) == 1
+    [first] = await rows(owner)
+    assert (first["committed_at"], first["confirmed_at"]) == (began, began)
 
-    for stage in range(3):
+    for stage in (1, 2):
+        [row] = await rows(owner)
+        assert (row["stage"], row["done_at"]) == (stage, None)
+        assert row["due_at"] == began + timedelta(seconds=stage * LEASE)
         await redis.flushdb()  # a Redis that lost what it had confirmed
+        clock.advance(seconds=LEASE, microseconds=-1)
+        assert await service.relay.relay_due() == 0
+        clock.advance(microseconds=1)
         assert await service.relay.relay_due() == 1
         assert await tombstones(redis) == 1
-        [row] = await rows(owner)
-        assert (row["stage"], row["confirmed_at"]) == (stage + 1, began)
-        assert (row["done_at"] is None) is (stage < 2)
         assert await service.relay.relay_due() == 0
-        if stage < 2:
-            assert row["due_at"] == clock.now() + timedelta(seconds=LEASE)
-            clock.advance(seconds=LEASE, microseconds=-1)
-            assert await service.relay.relay_due() == 0
-            clock.advance(microseconds=1)
 
     clock.advance(hours=1)
     assert await service.relay.relay_due() == 0
     [row] = await rows(owner)
-    assert row["done_at"] == began + timedelta(seconds=2 * LEASE)
+    assert (row["stage"], row["done_at"]) == (3, began + timedelta(seconds=2 * LEASE))
+    kept = ("committed_at", "confirmed_at", "epoch", "revision")
+    assert [row[name] for name in kept] == [first[name] for name in kept]
 
 
-async def test_while_redis_is_away_rows_wait_and_the_lag_grows(
+async def test_while_redis_is_away_rows_wait_with_their_commit_noted_and_the_lag_grows(
+    cut_off: Service,
     service: Service,
     platform: Platform,
     owner: asyncpg.Connection,
@@ -75,8 +100,15 @@ async def test_while_redis_is_away_rows_wait_and_the_lag_grows(
     broken: Relay,
 ) -> None:
     assert await system_outbox_lag(clock.now()) == 0
-    await revoke_some(service, platform, 2)
+    began = clock.now()
+    await revoke_some(cut_off, platform, 2)
     before = await rows(owner)
+    assert {(row["stage"], row["committed_at"], row["due_at"]) for row in before} == {
+        (0, began, began)
+    }
+    assert {(row["confirmed_at"], row["epoch"], row["revision"]) for row in before} == {
+        (None, None, None)
+    }
 
     clock.advance(seconds=30)
     assert await broken.relay_due() == 0
@@ -88,6 +120,53 @@ async def test_while_redis_is_away_rows_wait_and_the_lag_grows(
     assert await service.relay.relay_due() == 2
     assert await tombstones(service.cache.redis) == 2
     assert await system_outbox_lag(clock.now()) == 0
+    for row in await rows(owner):
+        assert (row["committed_at"], row["confirmed_at"]) == (began, clock.now())
+
+
+async def test_a_commit_that_nobody_noted_is_noted_by_the_relay_redis_or_not(
+    cut_off: Service, platform: Platform, owner: asyncpg.Connection, clock: FrozenClock
+) -> None:
+    """As when the process died between its commit and its delivery."""
+    await revoke_some(cut_off, platform, 1)
+    await owner.execute("UPDATE outbox_event SET committed_at = NULL")
+    clock.advance(seconds=1)
+
+    await cut_off.relay.relay_due()
+
+    [row] = await rows(owner)
+    assert (row["committed_at"], row["confirmed_at"]) == (clock.now(), None)
+
+
+async def test_a_relay_notes_no_commit_earlier_than_it_saw_the_row(
+    service: Service, cut_off: Service, platform: Platform, owner: asyncpg.Connection
+) -> None:
+    """Else a receipt would count the bound from before the commit."""
+    await revoke_some(cut_off, platform, 1)
+    await owner.execute("UPDATE outbox_event SET committed_at = NULL, due_at = created_at")
+    ticking = TickingClock(service.clock.now())
+
+    await Relay(service.cache, ticking, LEASE).relay_due()
+
+    [row] = await rows(owner)
+    assert row["committed_at"] > ticking.began
+
+
+async def test_a_change_notes_its_commit_at_an_instant_after_it(
+    service: Service, settings: Settings, platform: Platform, owner: asyncpg.Connection
+) -> None:
+    """Not that of its beginning: a unit may have waited for locks in between."""
+    ticking = compose(
+        settings,
+        service.cache,
+        TickingClock(service.clock.now()),
+        passwords=service.sessions.passwords,
+    )
+
+    await revoke_some(ticking, platform, 1)
+
+    [row] = await rows(owner)
+    assert row["committed_at"] > row["created_at"]
 
 
 async def test_relays_side_by_side_deliver_each_row_once_per_stage(
@@ -97,28 +176,68 @@ async def test_relays_side_by_side_deliver_each_row_once_per_stage(
     owner: asyncpg.Connection,
     clock: FrozenClock,
 ) -> None:
-    await revoke_some(service, platform, 12)
     listener = Redis.from_url(settings.redis_url.get_secret_value())
     pubsub = listener.pubsub()
-    await pubsub.subscribe(CHANNEL)
+    await pubsub.subscribe(channel_of(listener))
     await pubsub.get_message(timeout=1)
-    mine = {f"TOKEN {row['subject']}".encode() for row in await rows(owner)}
+    await revoke_some(service, platform, 12)
+    mine = [row["subject"] for row in await rows(owner)]
 
-    for stage in range(3):
+    for stage in (1, 2):
+        clock.advance(seconds=LEASE)
         counts = await asyncio.gather(*(service.relay.relay_due() for _ in range(5)))
         # A relay that came too late to see a row leaves it to the one that holds it.
         assert sum(counts) == 12
         assert {row["stage"] for row in await rows(owner)} == {stage + 1}
-        clock.advance(seconds=LEASE)
 
-    heard: list[bytes] = []
+    heard: Counter[str] = Counter()
     while message := await pubsub.get_message(timeout=0.2):
-        if message["data"] in mine:  # other tests' channel is the same
-            heard.append(message["data"])
-    assert len(heard) == 3 * 12
-    assert set(heard) == mine
+        told = read_drop(message)
+        if told is not None and told[0].subject in mine:  # other tests' channel is the same
+            heard[told[0].subject] += 1
+    assert heard == dict.fromkeys(mine, 3)
     await pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
     await listener.aclose()
+
+
+async def test_a_change_and_a_relay_that_deliver_one_row_together_count_as_one(
+    cut_off: Service,
+    service: Service,
+    platform: Platform,
+    owner: asyncpg.Connection,
+    clock: FrozenClock,
+) -> None:
+    await revoke_some(cut_off, platform, 1)
+    [row] = await rows(owner)
+    ids, drops = [row["id"]], [Drop(row["kind"], row["subject"])]
+
+    revisions, one, two = await asyncio.gather(
+        service.relay.deliver(ids, drops, clock.now()),
+        service.relay.relay_due(),
+        service.relay.relay_due(),
+    )
+
+    assert revisions is not None
+    assert one + two <= 1
+    [row] = await rows(owner)
+    assert (row["stage"], row["due_at"]) == (1, clock.now() + timedelta(seconds=LEASE))
+
+
+async def test_what_cannot_be_noted_fails_no_change_and_is_delivered_again(
+    service: Service, platform: Platform, owner: asyncpg.Connection
+) -> None:
+    created = await make_token(service, platform.customer)
+    await owner.execute(f"REVOKE UPDATE ON outbox_event FROM {APP_ROLE}")
+    try:
+        changed = await service.tokens.revoke(platform.customer, created.token.id)
+    finally:
+        await owner.execute(f"GRANT UPDATE ON outbox_event TO {APP_ROLE}")
+
+    assert changed.propagation is not None
+    assert changed.propagation.state is PropagationState.CONFIRMED
+    [row] = await rows(owner)
+    assert (row["stage"], row["committed_at"], row["revision"]) == (0, None, None)
+    assert await service.relay.relay_due() == 1
 
 
 async def test_more_than_a_batch_is_delivered_in_one_go(

@@ -14,8 +14,9 @@ from service.composition import Service, compose
 from service.errors import ServiceError, SignInFailed
 from service.passwords import Passwords
 from service.secret_format import is_session, is_well_formed
-from service.sessions import FROM_ANYWHERE_FACTOR, THROTTLE_SECONDS, Throttle
+from service.sessions import FROM_ANYWHERE_FACTOR, THROTTLE_SECONDS
 from service.settings import Settings
+from service.throttle import Throttle
 from service.validator import Validator
 from service.verdict import CredentialKind, Status
 
@@ -242,11 +243,8 @@ async def test_a_pause_ends_and_what_went_well_is_not_counted(
 
 
 @pytest.mark.usefixtures("anna")
-async def test_without_redis_people_sign_in_uncounted(
-    service: Service,
-    settings: Settings,
-) -> None:
-    nowhere = Throttle(hot_client("redis://127.0.0.1:1"), settings)
+async def test_without_redis_people_sign_in_uncounted(service: Service) -> None:
+    nowhere = Throttle(hot_client("redis://127.0.0.1:1"))
     sessions: Any = replace(service.sessions, throttle=nowhere)
 
     assert await attempt(replace(service, sessions=sessions)) == "SIGN_IN_FAILED"

@@ -193,8 +193,12 @@ async def test_a_flush_changes_no_other_column(
 async def test_of_a_tokens_two_secrets_the_latest_use_is_the_tokens(
     service: Service, owner: asyncpg.Connection, token: Token, known: Record
 ) -> None:
+    await owner.execute(
+        "UPDATE secret SET retires_at = '2030-02-01Z' WHERE token_id = $1", token.id
+    )
     second = await owner.fetchval(
-        "INSERT INTO secret SELECT gen_random_uuid(), account_id, reseller_id, token_id,"
+        "INSERT INTO secret (id, account_id, reseller_id, token_id, digest, pepper_id, prefix,"
+        " last_four, created_at) SELECT gen_random_uuid(), account_id, reseller_id, token_id,"
         " sha256(digest), pepper_id, prefix, last_four, created_at FROM secret"
         " WHERE token_id = $1 RETURNING id",
         token.id,

@@ -13,6 +13,7 @@ from strategies import CUSTOMER, RESELLER, instants, record, records
 
 from service.addresses import Address, parse_address
 from service.verdict import (
+    ANSWERS_MAX,
     UNAVAILABLE,
     UNKNOWN,
     AccountKind,
@@ -34,6 +35,7 @@ FAULTS: tuple[tuple[Status, dict[str, Any]], ...] = (
     (Status.EXPIRED, {"expires_at": NOW}),
     (Status.SUSPENDED, {"suspended": True}),
     (Status.NOT_YET_VALID, {"not_before": NOW + TICK}),
+    (Status.AUDIENCE_NOT_ALLOWED, {"audiences": ("other-api",)}),
     (Status.IP_NOT_ALLOWED, {"ranges": ("198.51.100.0/24",)}),
     (Status.INSUFFICIENT_SCOPE, {"scopes": ("mail:*", "dns:read")}),
 )
@@ -50,6 +52,7 @@ ROW: dict[str, Any] = {
     "account_scopes": ["*"],
     "reseller_scopes": ["*"],
     "allowed_ip_ranges": ["192.0.2.0/24"],
+    "audiences": ["dns-api"],
     "created_at": NOW - timedelta(days=1),
     "not_before": None,
     "expires_at": None,
@@ -66,7 +69,7 @@ def test_the_first_of_several_faults_is_told(faulty: tuple[bool, ...]) -> None:
     for _, fields in faults:
         subject = replace(subject, **fields)
 
-    verdict = judge(subject, NOW, address=HERE, scope="dns:write")
+    verdict = judge(subject, NOW, address=HERE, scope="dns:write", audience="dns-api")
 
     assert verdict.status is next((status for status, _ in faults), Status.VALID)
     assert verdict.is_valid is (not faults)
@@ -86,6 +89,10 @@ def test_the_first_of_several_faults_is_told(faulty: tuple[bool, ...]) -> None:
         ({"not_before": NOW, "expires_at": NOW + TICK}, Status.VALID),
         ({"expires_at": NOW.astimezone(timezone(timedelta(hours=14)))}, Status.EXPIRED),
         ({"expires_at": (NOW + TICK).astimezone(timezone(-timedelta(hours=12)))}, Status.VALID),
+        ({"retires_at": NOW}, Status.EXPIRED),
+        ({"retires_at": NOW + TICK}, Status.VALID),
+        ({"retires_at": NOW, "expires_at": NOW + TICK}, Status.EXPIRED),
+        ({"retires_at": NOW + TICK, "expires_at": NOW}, Status.EXPIRED),
         ({"expires_at": datetime.min.replace(tzinfo=UTC)}, Status.EXPIRED),
         ({"expires_at": datetime.max.replace(tzinfo=UTC)}, Status.VALID),
     ],
@@ -124,6 +131,29 @@ def test_a_limited_token_is_refused_elsewhere_and_where_the_address_is_unknown(
 
 
 @pytest.mark.parametrize(
+    ("audiences", "audience", "status"),
+    [
+        ((), None, Status.VALID),
+        ((), "dns-api", Status.VALID),
+        (("dns-api",), "dns-api", Status.VALID),
+        (("mail-api", "dns-api"), "dns-api", Status.VALID),
+        (("dns-api",), "mail-api", Status.AUDIENCE_NOT_ALLOWED),
+        (("dns-api",), None, Status.AUDIENCE_NOT_ALLOWED),
+        (("dns-api",), "", Status.AUDIENCE_NOT_ALLOWED),
+        (("dns-api",), "dns-api ", Status.AUDIENCE_NOT_ALLOWED),
+        (("dns-api",), "dns", Status.AUDIENCE_NOT_ALLOWED),
+        (("dns-api",), "DNS-API", Status.AUDIENCE_NOT_ALLOWED),
+    ],
+)
+def test_a_token_for_some_audiences_is_refused_by_others_and_where_none_is_told(
+    audiences: tuple[str, ...], audience: str | None, status: Status
+) -> None:
+    subject = replace(record(), audiences=audiences)
+
+    assert judge(subject, NOW, audience=audience).status is status
+
+
+@pytest.mark.parametrize(
     ("scopes", "scope", "status"),
     [
         ((), None, Status.VALID),
@@ -134,12 +164,34 @@ def test_a_limited_token_is_refused_elsewhere_and_where_the_address_is_unknown(
         (("dns:read",), "dns:write", Status.INSUFFICIENT_SCOPE),
         (("dns:read",), "dns:*", Status.INSUFFICIENT_SCOPE),
         (("dns:*",), "*", Status.INSUFFICIENT_SCOPE),
+        (("dns:*", "mail:read"), "dns:read mail:read", Status.VALID),
+        (("dns:*", "mail:read"), "dns:read mail:write", Status.INSUFFICIENT_SCOPE),
     ],
 )
 def test_a_scope_that_is_asked_for_must_be_covered(
     scopes: tuple[str, ...], scope: str | None, status: Status
 ) -> None:
     assert judge(replace(record(), scopes=scopes), NOW, scope=scope).status is status
+
+
+def test_an_answer_about_scopes_is_the_same_the_second_time_and_of_its_own_record() -> None:
+    narrow, wide = replace(record(), scopes=("dns:read",)), replace(record(), scopes=("*",))
+
+    for _ in range(2):
+        assert [narrow.allows("dns:read"), narrow.allows("dns:write")] == [True, False]
+        assert [wide.allows("dns:read"), wide.allows("dns:write")] == [True, True]
+    assert narrow == replace(narrow)
+    assert not replace(wide, scopes=("dns:read",)).allows("dns:write")
+
+
+def test_what_a_record_remembers_of_questions_is_bounded() -> None:
+    subject = replace(record(), scopes=("dns:*",))
+
+    for number in range(2 * ANSWERS_MAX):
+        assert subject.allows(f"dns:verb{number}")
+        assert not subject.allows(f"mail:verb{number}")
+
+    assert len(subject._answers) <= ANSWERS_MAX  # noqa: SLF001 - what is bounded
 
 
 @given(records(), instants(), st.sampled_from([None, HERE, ELSEWHERE]))
@@ -160,16 +212,25 @@ def test_what_has_ended_is_never_valid_again(
         ({"revoked": True}, True),
         ({"expires_at": NOW}, True),
         ({"expires_at": NOW + TICK}, False),
+        ({"retires_at": NOW}, True),
+        ({"retires_at": NOW + TICK}, False),
         ({"suspended": True}, False),
         ({"not_before": NOW + TICK}, False),
     ],
 )
-def test_only_a_revoke_and_an_expiry_end_a_record(fields: dict[str, Any], ended: bool) -> None:  # noqa: FBT001 - a table
+def test_only_a_revoke_an_expiry_and_a_retirement_end_a_record(
+    fields: dict[str, Any],
+    ended: bool,  # noqa: FBT001 - a table
+) -> None:
     assert replace(record(), **fields).has_ended(NOW) is ended
 
 
-@given(records())
-def test_a_record_comes_back_from_the_shared_cache_as_it_went(subject: Record) -> None:
+@given(records(), st.none() | instants(), st.lists(st.text(max_size=9), max_size=3))
+def test_a_record_comes_back_from_the_shared_cache_as_it_went(
+    subject: Record, retires_at: datetime | None, audiences: list[str]
+) -> None:
+    subject = replace(subject, retires_at=retires_at, audiences=tuple(audiences))
+
     decoded = Record.decode(subject.encode())
 
     assert decoded == subject
@@ -238,9 +299,30 @@ def test_an_account_and_its_reseller_cap_a_token(
 def test_the_earlier_of_expiry_and_retirement_ends_a_secret(
     expires_at: datetime | None, retires_at: datetime | None, end: datetime | None
 ) -> None:
-    row = ROW | {"expires_at": expires_at, "retires_at": retires_at}
+    subject = Record.from_row(ROW | {"expires_at": expires_at, "retires_at": retires_at})
 
-    assert Record.from_row(row).expires_at == end
+    assert subject.ends_at == end
+    assert (subject.expires_at, subject.retires_at) == (expires_at, retires_at)
+
+
+@pytest.mark.parametrize(
+    ("fields", "retired"),
+    [
+        ({}, False),
+        ({"expires_at": NOW}, False),
+        ({"retires_at": NOW + TICK}, False),
+        ({"retires_at": NOW}, True),
+        ({"retires_at": NOW - TICK, "expires_at": NOW + TICK}, True),
+        ({"retires_at": NOW - TICK, "expires_at": NOW}, False),
+        ({"retires_at": NOW, "revoked": True}, False),
+        ({"retires_at": NOW, "suspended": True}, True),
+    ],
+)
+def test_a_secret_is_retired_only_while_its_token_lives_on(
+    fields: dict[str, Any],
+    retired: bool,  # noqa: FBT001 - a table
+) -> None:
+    assert replace(record(), **fields).is_retired(NOW) is retired
 
 
 def test_a_row_becomes_a_record_with_every_field() -> None:
@@ -248,6 +330,7 @@ def test_a_row_becomes_a_record_with_every_field() -> None:
         record(),
         scopes=("dns:read", "mail:*"),
         ranges=("192.0.2.0/24",),
+        audiences=("dns-api",),
         issued_at=NOW - timedelta(days=1),
     )
 

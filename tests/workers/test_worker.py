@@ -15,6 +15,7 @@ from celery import Celery
 from factories import Platform, make_token
 from processes import environment
 from redis.asyncio import Redis
+from rotation_scene import rotate
 
 from service.clock import SystemClock, boottime
 from service.composition import Service
@@ -70,6 +71,16 @@ async def make_expired(service: Service, platform: Platform, owner: asyncpg.Conn
     await owner.execute("UPDATE api_token SET expires_at = $1 WHERE name = 'old'", an_hour_ago())
 
 
+async def make_overdue_rotation(
+    service: Service, platform: Platform, owner: asyncpg.Connection
+) -> object:
+    """Rotate a token, so that the grace is over by the worker's clock; return the old secret."""
+    made = await make_token(service, platform.customer, name="rotated")
+    await rotate(service, platform.customer, made.token.id)
+    query = "UPDATE secret SET retires_at = $2 WHERE token_id = $1 AND retires_at > $2 RETURNING id"
+    return await owner.fetchval(query, made.token.id, an_hour_ago())
+
+
 def an_hour_ago() -> object:
     return SystemClock().now() - timedelta(hours=1)
 
@@ -86,7 +97,15 @@ async def test_a_worker_runs_each_task_and_ends_in_order(
         "SELECT s.id FROM secret s JOIN api_token t ON t.id = s.token_id WHERE t.name = 'old'"
     )
     await service.cache.redis.hset("usage", str(secret), "1700000000000 192.0.2.1")
-    for task in ("sweep_expired_tokens", "flush_usage", "send_expiry_notices", "relay_revocations"):
+    retiring = await make_overdue_rotation(service, platform, owner)
+    for task in (
+        "sweep_expired_tokens",
+        "complete_rotations",
+        "flush_usage",
+        "send_expiry_notices",
+        "relay_revocations",
+        "probe_revocation",
+    ):
         send(settings, task)
 
     async with worker(settings, "only") as process:
@@ -94,8 +113,13 @@ async def test_a_worker_runs_each_task_and_ends_in_order(
         await eventually(
             lambda: owner.fetchval("SELECT last_used_at FROM secret WHERE id = $1", secret)
         )
+        await eventually(
+            lambda: owner.fetchval("SELECT retired_at FROM secret WHERE id = $1", retiring)
+        )
         redis, clock = service.cache.redis, SystemClock()
         await eventually(lambda: seconds_since_beat(redis, clock))
+        await eventually(lambda: redis.hget("canary", "held"))
+        assert await redis.hget("canary", "held") == b"True"
         stop(process, signal.SIGTERM, 30)
 
     assert process.returncode == 0
