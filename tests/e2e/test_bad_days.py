@@ -2,7 +2,6 @@
 
 import asyncio
 import resource
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,15 +15,12 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from edge_scene import fingerprint
+from fault_proxy import CUT, FORGET, PASS, Behaviour, FaultProxy, proxying
 from redis.asyncio import Redis
 from system import Person, System, eventually, opened_system
 
 from service.clock import SystemClock, boottime
 from service.settings import read_settings
-
-sys.path.append(str(Path(__file__).parents[1] / "faults"))
-
-from fault_proxy import CUT, FORGET, PASS, Behaviour, FaultProxy, proxying
 
 LEASE_SECONDS = 1.0
 BOUND_SECONDS = read_settings(lease_seconds=LEASE_SECONDS).staleness_bound_seconds

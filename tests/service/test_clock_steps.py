@@ -3,13 +3,14 @@
 The server is a real one, and only its clock is bent.
 """
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from fault_clock import FaultClock
 from pydantic import SecretStr
+from redis_node import RedisNode
 from stores import eventually
 from strategies import record
 
@@ -18,11 +19,6 @@ from service.clock import boottime
 from service.local.child import LOOPBACK, free_port
 from service.settings import Settings
 from service.validator import open_validator
-
-# Its tests are no package, so that this file, run alone, finds the bent clock only so.
-sys.path.append(str(Path(__file__).parent.parent / "faults"))
-from fault_clock import FaultClock
-from redis_node import RedisNode
 
 LEASE = 4.0
 DIGEST, OTHER = bytes(31) + b"\1", bytes(31) + b"\2"
