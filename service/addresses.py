@@ -14,6 +14,7 @@ from ipaddress import (
 from service.errors import InvalidInput
 
 RANGES_MAX = 50
+SUBSCRIBER_PREFIX = 64
 PARSED_MAX = 4_096
 ADDRESS_LENGTH_MAX = 45
 
@@ -39,6 +40,17 @@ def _parse_address(text: str) -> Address | None:
     if isinstance(address, IPv6Address):
         return address.ipv4_mapped or address
     return address
+
+
+def counted_as(address: str | None) -> str:
+    """Return under which name a client's attempts are counted: an IPv6 one under its /64.
+
+    That is what one subscriber is given at the least, to change its address in at will.
+    """
+    parsed = parse_address(address or "")
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((parsed, SUBSCRIBER_PREFIX), strict=False))
+    return str(parsed)
 
 
 def clean_ranges(texts: Iterable[str], *, field: str = "allowedIpRanges") -> tuple[str, ...]:

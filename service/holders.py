@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from service.access.actor import EVERYTHING
 from service.access.door import as_uuid
 from service.access.holders import system_revoke_held
+from service.addresses import counted_as
 from service.cache import Drop
 from service.errors import TooManyAttempts
 from service.secret_format import digest_of, is_well_formed
@@ -51,7 +52,7 @@ class Holders:
             Unavailable: If the database cannot be reached. Unless that happened at the commit,
                 nothing was revoked: repeat it.
         """
-        limit = Limit(f"revoke:{address}", CALLS_MAX, CALLS_SECONDS)
+        limit = Limit(f"revoke:{counted_as(address)}", CALLS_MAX, CALLS_SECONDS)
         if not await self.throttle.count([limit]):
             raise TooManyAttempts
         digests = self._digests(secrets)

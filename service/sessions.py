@@ -10,6 +10,7 @@ from service.access.door import as_uuid
 from service.access.secrets import digests_of_token
 from service.access.system import system_find_member, system_update_password_hash
 from service.access.tokens import end_session, insert_token
+from service.addresses import counted_as
 from service.cache import Drop
 from service.clock import new_id
 from service.errors import InvalidInput, SignInFailed
@@ -88,12 +89,13 @@ class Sessions:
         threads still bound the rate.
         """
         who = blake2b(email.encode(), digest_size=12).hexdigest()
+        place = counted_as(address)
         attempts = self.settings.sign_in_attempts
         return (
-            Limit(f"sign-in:{who}:{address}", attempts, THROTTLE_SECONDS),
+            Limit(f"sign-in:{who}:{place}", attempts, THROTTLE_SECONDS),
             Limit(f"sign-in:{who}", attempts * FROM_ANYWHERE_FACTOR, THROTTLE_SECONDS),
             Limit(
-                f"sign-in::{address}", self.settings.sign_in_attempts_per_address, THROTTLE_SECONDS
+                f"sign-in::{place}", self.settings.sign_in_attempts_per_address, THROTTLE_SECONDS
             ),
         )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import range_lists
 
-from service.addresses import Address, clean_ranges, is_within, narrows, parse_address
+from service.addresses import Address, clean_ranges, counted_as, is_within, narrows, parse_address
 from service.errors import InvalidInput
 
 # Every address that lies in, or right beside, a range of the strategy.
@@ -247,3 +247,13 @@ def test_ranges_that_narrow_each_other_allow_the_same(left: list[str], right: li
 @given(range_lists())
 def test_cleaning_changes_nothing_that_is_allowed(ranges: list[str]) -> None:
     assert allowed(clean_ranges(ranges)) == allowed(ranges)
+
+
+def test_attempts_are_counted_by_what_a_client_cannot_change_at_will() -> None:
+    subscriber = {counted_as("2001:db8:1:2::1"), counted_as("2001:db8:1:2:ffff::9")}
+
+    assert subscriber == {"2001:db8:1:2::/64"}
+    assert counted_as("2001:db8:1:3::1") not in subscriber
+    assert counted_as("192.0.2.7") != counted_as("192.0.2.8")
+    assert counted_as("::ffff:192.0.2.7") == counted_as("192.0.2.7") == "192.0.2.7"
+    assert counted_as(None) == "None"
