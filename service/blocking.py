@@ -12,7 +12,7 @@ import structlog
 from service.addresses import Address, parse_address
 from service.clock import Clock
 from service.settings import Settings
-from service.validator import Validator, open_validator
+from service.validator import Request, Validator, open_validator
 from service.verdict import UNAVAILABLE, CredentialKind, Verdict
 
 ANSWER_SECONDS_MAX = 2.0  # a validator answers, or gives up, well before
@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 class BlockingValidator:
     """Answers as :class:`service.validator.Validator` does, to any thread of the process.
+
+    What the process remembers is answered in the thread that asks; for the rest it waits.
 
     Open it with :func:`open_blocking_validator`. A thread does not survive a fork: a server that
     forks its workers opens one in each.
@@ -62,15 +64,25 @@ class BlockingValidator:
         """
         if isinstance(address, str):
             address = parse_address(address)
-        answer: Future[Verdict] = Future()
-        ask = partial(
-            self._validator.check,
-            secret,
-            address=address,
-            scope=scope,
-            audience=audience,
-            kind=kind,
+        if self._stopping.is_set():
+            return UNAVAILABLE
+        wanted = Request(address, scope, audience, kind)
+        if (near := self._validator.check_near(secret, wanted)) is not None:
+            return near
+        return self._wait(
+            partial(
+                self._validator.check,
+                secret,
+                address=address,
+                scope=scope,
+                audience=audience,
+                kind=kind,
+            )
         )
+
+    def _wait(self, ask: Ask) -> Verdict:
+        """Have the loop ask, and wait for its answer."""
+        answer: Future[Verdict] = Future()
         self._waiting.add(answer)
         try:
             self._loop.call_soon_threadsafe(self._begin, answer, ask)

@@ -41,12 +41,13 @@ class UsageBuffer:
 
     async def hand_on(self, redis: Redis) -> None:
         """Add what was seen to Redis; kept for the next time where Redis does not answer."""
+        # Another thread may still be noting into what is taken here: it is listed at one go.
         uses, self._uses = self._uses, {}
         reuses, self._reuses = self._reuses, {}
         told: dict[str | bytes, str | bytes] = {
-            str(secret): _told(use) for secret, use in uses.items()
+            str(secret): _told(use) for secret, use in list(uses.items())
         }
-        told |= {f"{secret}{REUSED}": _told(use) for secret, use in reuses.items()}
+        told |= {f"{secret}{REUSED}": _told(use) for secret, use in list(reuses.items())}
         if not told:
             return
         try:
@@ -99,7 +100,7 @@ async def _flush_batches(redis: Redis, key: bytes) -> int:
                 break
         if not uses:
             return count
-        told = {_text(secret): _text(use) for secret, use in uses.items()}
+        told = {_text(secret): _text(use) for secret, use in list(uses.items())}
         rows = _parse({name: use for name, use in told.items() if not name.endswith(REUSED)})
         reused = _parse({name[:-1]: use for name, use in told.items() if name.endswith(REUSED)})
         await system.system_record_uses(rows)

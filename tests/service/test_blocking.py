@@ -158,6 +158,20 @@ def test_a_loop_that_stands_still_holds_nobody_up_for_ever(
         assert validator.check(token.secret).status is Status.VALID
 
 
+def test_what_is_remembered_is_answered_while_the_loop_stands_still(
+    token: Created, settings: Settings
+) -> None:
+    with open_blocking_validator(settings) as validator:
+        assert validator.check(token.secret).status is Status.VALID
+        go_on = threading.Event()
+        validator._loop.call_soon_threadsafe(go_on.wait, 10)  # noqa: SLF001 - nothing of ours blocks it
+
+        verdicts = {validator.check(token.secret).status for _ in range(100)}
+        go_on.set()
+
+    assert verdicts == {Status.VALID}
+
+
 def test_whoever_asks_after_the_end_is_told_that_nothing_is_known(
     token: Created, settings: Settings
 ) -> None:
