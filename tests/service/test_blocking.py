@@ -13,9 +13,11 @@ import pytest
 from conftest import FrozenClock
 from factories import Platform, make_token
 from pydantic import SecretStr
+from redis import Redis
 
 from service.addresses import parse_address
 from service.blocking import ANSWER_SECONDS_MAX, BlockingValidator, open_blocking_validator
+from service.cache import CHANNEL, REPORTS
 from service.composition import Service
 from service.settings import Settings
 from service.tokens import Created
@@ -161,7 +163,14 @@ def test_a_loop_that_stands_still_holds_nobody_up_for_ever(
 def test_what_is_remembered_is_answered_while_the_loop_stands_still(
     token: Created, settings: Settings
 ) -> None:
+    redis = Redis.from_url(settings.redis_url.get_secret_value(), decode_responses=True)
+    now = int(redis.time()[0]) * 1000
+    redis.hset(CHANNEL, mapping={"epoch": "0" * 32, "began": 1, "seen": now, "revision": 7})
     with open_blocking_validator(settings) as validator:
+        until = time.monotonic() + 5
+        while not any(str(told).endswith(" 7") for told in redis.hvals(REPORTS)):
+            assert time.monotonic() < until  # it listens, and so forgets nothing any more
+            time.sleep(0.01)
         assert validator.check(token.secret).status is Status.VALID
         go_on = threading.Event()
         validator._loop.call_soon_threadsafe(go_on.wait, 10)  # noqa: SLF001 - nothing of ours blocks it
