@@ -7,6 +7,7 @@ import strawberry
 from schema import node_ids
 from schema.enums import TokenOrder
 from schema.inputs import ApiTokenFilter, ApiTokenOrder, ExplainTokenInput, OrderDirection
+from schema.results import MissingIsNull
 from schema.types import (
     Account,
     AccountConnection,
@@ -17,7 +18,6 @@ from schema.types import (
     TokenExplanation,
     Viewer,
 )
-from service.errors import NotFound
 from service.paging import PageRequest
 
 First = Annotated[int, strawberry.argument(description="How many; 1–100.")]
@@ -44,7 +44,8 @@ class Query:
         )
 
     @strawberry.field(
-        description="A token within reach; null where there is none. Needs `tokens:read`."
+        description="A token within reach; null where there is none. Needs `tokens:read`.",
+        extensions=[MissingIsNull()],
     )
     async def token(
         self,
@@ -53,11 +54,8 @@ class Query:
     ) -> ApiToken | None:
         """Read one token."""
         actor = info.context.actor
-        try:
-            token_id = node_ids.decode(node_ids.TOKEN, id)
-            return ApiToken.of(await info.context.service.tokens.get(actor, token_id))
-        except NotFound:
-            return None
+        token_id = node_ids.decode(node_ids.TOKEN, id)
+        return ApiToken.of(await info.context.service.tokens.get(actor, token_id))
 
     @strawberry.field(
         description="The tokens within reach: an account's own, a reseller's with those of its "
@@ -89,7 +87,8 @@ class Query:
 
     @strawberry.field(
         description="An account within reach; null where there is none. Another than one's own "
-        "needs `accounts:read`."
+        "needs `accounts:read`.",
+        extensions=[MissingIsNull()],
     )
     async def account(
         self,
@@ -98,11 +97,8 @@ class Query:
     ) -> Account | None:
         """Read one account."""
         actor = info.context.actor
-        try:
-            account_id = node_ids.decode(node_ids.ACCOUNT, id)
-            return Account.of(await info.context.service.accounts.get(actor, account_id))
-        except NotFound:
-            return None
+        account_id = node_ids.decode(node_ids.ACCOUNT, id)
+        return Account.of(await info.context.service.accounts.get(actor, account_id))
 
     @strawberry.field(
         description="The accounts below the caller's, by name: a reseller's customers, for the "
@@ -117,7 +113,8 @@ class Query:
 
     @strawberry.field(
         description="How far a change that takes something away has come; null where there is no "
-        "such receipt within reach, or none any more. Needs `tokens:read`."
+        "such receipt within reach, or none any more. Needs `tokens:read`.",
+        extensions=[MissingIsNull()],
     )
     async def propagation(
         self,
@@ -126,15 +123,13 @@ class Query:
     ) -> Propagation | None:
         """Read one receipt."""
         actor = info.context.actor
-        try:
-            receipt_id = node_ids.decode(node_ids.PROPAGATION, id)
-            return Propagation.of(await info.context.service.receipts.get(actor, receipt_id))
-        except NotFound:
-            return None
+        receipt_id = node_ids.decode(node_ids.PROPAGATION, id)
+        return Propagation.of(await info.context.service.receipts.get(actor, receipt_id))
 
     @strawberry.field(
         description="What a validator would say of a token, and why: every check in order. Null "
-        "where there is no such token within reach. Needs `tokens:read`."
+        "where there is no such token within reach. Needs `tokens:read`.",
+        extensions=[MissingIsNull()],
     )
     async def explain_token(
         self,
@@ -143,13 +138,8 @@ class Query:
     ) -> TokenExplanation | None:
         """Explain a verdict."""
         actor = info.context.actor
-        try:
-            question = input.to_question()
-            return TokenExplanation.of(
-                await info.context.service.explanations.explain(actor, question)
-            )
-        except NotFound:
-            return None
+        question = input.to_question()
+        return TokenExplanation.of(await info.context.service.explanations.explain(actor, question))
 
     @strawberry.field(
         description="The rights that tokens of the caller's account may be given, so that a form "

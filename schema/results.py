@@ -18,7 +18,7 @@ from strawberry.extensions import FieldExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from service import errors
-from service.errors import ServiceError
+from service.errors import NotFound, ServiceError
 
 log = structlog.get_logger("tokenward.graphql")
 
@@ -99,6 +99,23 @@ class TellsRefusals(FieldExtension):
                 field=refused.field,
             )
             return self._payload(user_errors=[told])
+
+
+class MissingIsNull(FieldExtension):
+    """Turns "there is no such object" into null, which a foreign one reads like, too."""
+
+    async def resolve_async(
+        self,
+        next_: Callable[..., Awaitable[Any]],
+        source: Any,
+        info: strawberry.Info[Any, Any],
+        **arguments: Any,
+    ) -> Any:
+        """Resolve the query."""
+        try:
+            return await next_(source, info, **arguments)
+        except NotFound:
+            return None
 
 
 def told(error: GraphQLError, request_id: str | None) -> GraphQLError:

@@ -127,7 +127,8 @@ class Rotations:
             token = await find_token(unit.door, token.id)
         text, propagation = secret.text, unit.propagation
         if replay is not None:
-            text, propagation = replay.secret, await self._propagation(actor, replay.receipt_id)
+            text = replay.secret
+            propagation = await self._propagation(actor, replay.receipt_id, wait_for)
         return Rotated(token, text, propagation, replay is not None)
 
     async def _begin(
@@ -235,14 +236,17 @@ class Rotations:
             if len(found) < BATCH:
                 return total
 
-    async def _propagation(self, actor: Actor, receipt_id: UUID | None) -> Propagation | None:
+    async def _propagation(
+        self, actor: Actor, receipt_id: UUID | None, wait_for: PropagationWait | None
+    ) -> Propagation | None:
         """Return how far a replayed rotation has come; None where its receipt is gone."""
         if receipt_id is None:
             return None
         try:
-            return await self.work.receipts.find(actor, receipt_id)
+            propagation = await self.work.receipts.find(actor, receipt_id)
         except NotFound:
             return None
+        return await self.work.receipts.wait(propagation, wait_for)
 
 
 async def _find_retiring(unit: Unit, token_id: UUID) -> Secret | None:

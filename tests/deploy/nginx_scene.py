@@ -173,3 +173,16 @@ async def running_nginx(
                 process.terminate()
             ended = await process.wait()
         assert ended == 0, (directory / "log").read_text()
+
+
+@asynccontextmanager
+async def opened_edge(directory: Path) -> AsyncIterator[Edge]:
+    """Run nginx between the two that it stands between, both played by us."""
+    web, upstream = listen(), listen()
+    async with (
+        running_nginx(directory, address_of(web), upstream) as url,
+        httpx2.AsyncClient(base_url=url) as client,
+    ):
+        edge = Edge(client)
+        async with serving(edge.tokenward, web), serving(edge.application, upstream):
+            yield edge

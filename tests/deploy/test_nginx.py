@@ -24,6 +24,7 @@ from nginx_scene import (
     address_of,
     answer,
     listen,
+    opened_edge,
     render,
     running_nginx,
     serving,
@@ -34,15 +35,8 @@ from service.local.child import free_port
 
 @pytest.fixture(scope="module")
 async def running_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
-    directory = tmp_path_factory.mktemp("nginx")
-    web, upstream = listen(), listen()
-    async with (
-        running_nginx(directory, address_of(web), upstream) as url,
-        httpx2.AsyncClient(base_url=url) as client,
-    ):
-        edge = Edge(client)
-        async with serving(edge.tokenward, web), serving(edge.application, upstream):
-            yield edge
+    async with opened_edge(tmp_path_factory.mktemp("nginx")) as edge:
+        yield edge
 
 
 @pytest.fixture

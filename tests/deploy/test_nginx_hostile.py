@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx2
 import pytest
-from nginx_scene import IDENTITY, Edge, address_of, listen, running_nginx, serving
+from nginx_scene import IDENTITY, Edge, address_of, listen, opened_edge, running_nginx, serving
 
 pytestmark = pytest.mark.needs("nginx")
 
@@ -22,15 +22,8 @@ REFUSED = {400, 401, 403, 404, 405, 413, 414, 431, 494, 501, 503, 505}
 
 @pytest.fixture(scope="module")
 async def running_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
-    directory = tmp_path_factory.mktemp("hostile")
-    web, upstream = listen(), listen()
-    async with (
-        running_nginx(directory, address_of(web), upstream) as url,
-        httpx2.AsyncClient(base_url=url) as client,
-    ):
-        edge = Edge(client)
-        async with serving(edge.tokenward, web), serving(edge.application, upstream):
-            yield edge
+    async with opened_edge(tmp_path_factory.mktemp("hostile")) as edge:
+        yield edge
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from conftest import FrozenClock
 from factories import Platform, actor_of, make_customer, make_token, sign_in
 from replay_scene import KEY, OPERATIONS, Ask, asking, create
 from rotation_scene import HOUR, opening, rotate
-from stores import everything
+from stores import begin_long_ago, everything
 
+from service.cache import NOTHING_DROPPED
 from service.composition import Service
 from service.errors import (
     IdempotencyConflict,
@@ -22,8 +23,8 @@ from service.errors import (
     NotFound,
     ScopeNotGrantable,
 )
-from service.receipts import PropagationState
-from service.rotation import Rotated
+from service.receipts import PropagationState, PropagationWait
+from service.rotation import NewRotation, Rotated
 from service.tokens import Created
 
 AT_ONCE = 12
@@ -259,6 +260,36 @@ async def test_a_replayed_rotation_gives_its_receipt_again_as_far_as_it_has_come
     await owner.execute("DELETE FROM outbox_event")
     third = await rotate(service, platform.customer, made.token.id, 0, key=KEY)
     assert (third.secret, third.propagation) == (first.secret, None)
+
+
+async def test_a_replayed_rotation_waits_for_the_validators_where_it_is_asked_to(
+    service: Service, platform: Platform
+) -> None:
+    cache = service.cache
+    await begin_long_ago(cache.redis)
+    await cache.report("one", NOTHING_DROPPED)
+    made = await make_token(service, platform.customer)
+    wanted = NewRotation(token_id=made.token.id, grace_period_seconds=0)
+    first = await service.rotations.begin(platform.customer, wanted, idempotency_key=KEY)
+    assert first.propagation is not None
+    assert first.propagation.receipt.revisions is not None
+
+    again = asyncio.create_task(
+        service.rotations.begin(
+            platform.customer,
+            wanted,
+            idempotency_key=KEY,
+            wait_for=PropagationWait.ALL_VALIDATORS,
+        )
+    )
+    early, _ = await asyncio.wait({again}, timeout=0.3)
+    await cache.report("one", first.propagation.receipt.revisions[0])
+    second = await again
+
+    assert first.propagation.state is PropagationState.CONFIRMED
+    assert early == set()
+    assert second.propagation is not None
+    assert second.propagation.state is PropagationState.APPLIED
 
 
 async def test_a_replay_asks_for_the_rights_that_the_request_asks_for(
