@@ -72,7 +72,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     ) -> Context:
         """Authenticate the request and build its world."""
         if not isinstance(response, Response):
-            raise HTTPException(400, "Subscriptions are not served here.")
+            raise HTTPException(400, "WebSockets are not served here.")
         state = request.app.state
         request_id = getattr(request.state, "request_id", None)
         try:
