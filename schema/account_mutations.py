@@ -5,9 +5,11 @@ from typing import Annotated
 import strawberry
 
 from schema import node_ids
-from schema.inputs import AccountIdInput, CloseAccountInput, CreateAccountInput
+from schema.account_inputs import AccountIdInput, CloseAccountInput, CreateAccountInput
+from schema.account_types import Account
+from schema.context import Info
+from schema.propagation_types import Propagation
 from schema.results import TellsRefusals, UserError, user_errors_field
-from schema.types import Account, Info, Propagation
 from service.accounts import Changed
 
 

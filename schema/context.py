@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import strawberry
 from starlette.responses import Response
 from starlette.types import Scope
 from strawberry.dataloader import DataLoader
@@ -80,3 +81,6 @@ class Context:
 
     async def _load_secrets(self, ids: list[UUID]) -> list[list[Secret]]:
         return await self.service.tokens.secrets_of(self.actor, ids)
+
+
+Info = strawberry.Info[Context, None]

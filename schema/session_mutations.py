@@ -4,9 +4,9 @@ from typing import Annotated
 
 import strawberry
 
-from schema.inputs import SessionTransport, SignInInput
+from schema.context import Info
 from schema.results import TellsRefusals, UserError, user_errors_field
-from schema.types import Info
+from schema.session_inputs import SessionTransport, SignInInput
 
 
 @strawberry.type(description="The outcome of signing in.")

@@ -6,7 +6,8 @@ from typing import Annotated
 import strawberry
 
 from schema import node_ids
-from schema.types import Info, Propagation
+from schema.context import Info
+from schema.propagation_types import Propagation
 
 
 @strawberry.type(description="What can be watched.")

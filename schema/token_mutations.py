@@ -5,8 +5,11 @@ from typing import Annotated
 import strawberry
 
 from schema import node_ids
+from schema.context import Info
 from schema.enums import RevocationReason, TokenWarning
-from schema.inputs import (
+from schema.propagation_types import Propagation
+from schema.results import TellsRefusals, UserError, user_errors_field
+from schema.token_inputs import (
     CreateTokenInput,
     RenameTokenInput,
     RevokeTokenInput,
@@ -14,8 +17,7 @@ from schema.inputs import (
     TokenIdInput,
     UpdateTokenInput,
 )
-from schema.results import TellsRefusals, UserError, user_errors_field
-from schema.types import ApiToken, Info, Propagation
+from schema.token_types import ApiToken
 from service.tokens import Changed
 
 

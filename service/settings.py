@@ -1,7 +1,6 @@
 """Every setting, read once from ``TOKENWARD_*`` variables: its unit, its default and its reason."""
 
 import os
-import re
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, Self
@@ -18,15 +17,13 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsRefused
+from service.peppers import parse_peppers
 from service.scopes import is_scope
 
 DEVELOPMENT_PEPPER = "1:development-only-pepper-never-for-production"
 
 _DEVELOPMENT_KEY = DEVELOPMENT_PEPPER.partition(":")[2].encode()
 
-PEPPER_BYTES_MIN = 32
-PEPPER_BYTES_MAX = 64  # BLAKE2b's longest key
-PEPPER_ID_MAX = 32_767  # a smallint
 THRESHOLD_DAYS_MAX = 365
 
 _SCHEMES = {
@@ -298,23 +295,8 @@ class Settings(BaseSettings):
 
     @cached_property
     def pepper_keys(self) -> dict[int, bytes]:
-        """Peppers by id, the signing one first; each 32 to 64 bytes (BLAKE2b's longest key).
-
-        Raises:
-            ValueError: If a pair is malformed, an id repeats, or a secret is short.
-        """
-        keys: dict[int, bytes] = {}
-        for pair in self.peppers.get_secret_value().split(","):
-            identifier, _, text = pair.strip().partition(":")
-            key = text.encode("ascii", "ignore")
-            if not re.fullmatch("[0-9]{1,5}", identifier):
-                raise ValueError("TOKENWARD_PEPPERS must be `id:secret` pairs with ids 1–32767")
-            if not 1 <= int(identifier) <= PEPPER_ID_MAX or int(identifier) in keys:
-                raise ValueError("TOKENWARD_PEPPERS needs different ids between 1 and 32767")
-            if not PEPPER_BYTES_MIN <= len(text) <= PEPPER_BYTES_MAX or not text.isascii():
-                raise ValueError("TOKENWARD_PEPPERS needs secrets of 32 to 64 ASCII characters")
-            keys[int(identifier)] = key
-        return keys
+        """Peppers by id, the signing one first."""
+        return parse_peppers(self.peppers.get_secret_value())
 
     def told(self) -> dict[str, str]:
         """Return every setting as text, secrets hidden, passwords in addresses too."""

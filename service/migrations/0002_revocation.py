@@ -9,35 +9,12 @@ from importlib import resources
 from tortoise import fields, migrations
 from tortoise.contrib.postgres.fields import ArrayField
 from tortoise.migrations import operations as ops
-from tortoise.migrations.schema_editor.base import BaseSchemaEditor
-from tortoise.migrations.schema_generator.state import State
 
 from service.clock import new_id
+from service.migration_steps import KnowField
 from service.verdict import CredentialKind
 
 _GUARDS = resources.files("service.migrations")
-
-
-class KnowField(ops.AddField):
-    """Tell Tortoise of a column that the SQL beside this file adds."""
-
-    async def database_forward(
-        self,
-        app_label: str,
-        old_state: State,
-        new_state: State,
-        state_editor: BaseSchemaEditor | None = None,
-    ) -> None:
-        pass
-
-    async def database_backward(
-        self,
-        app_label: str,
-        old_state: State,
-        new_state: State,
-        state_editor: BaseSchemaEditor | None = None,
-    ) -> None:
-        pass
 
 
 class Migration(migrations.Migration):

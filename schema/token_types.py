@@ -1,93 +1,21 @@
-"""Output types, each built from the domain's own."""
+"""A token as it is told, its secrets, and why a validator says what it says."""
 
 from datetime import datetime
-from typing import Generic, Self, TypeVar
+from typing import Self
 
 import strawberry
 
 from schema import node_ids
-from schema.context import Context
-from schema.enums import (
-    AccountKind,
-    AccountStatus,
-    PropagationState,
-    RevocationReason,
-    Status,
-    TokenStatus,
-)
-from service.access.accounts import Account as AccountRow
+from schema.account_types import Account
+from schema.context import Info
+from schema.enums import RevocationReason, Status, TokenStatus
+from schema.relay import Edge, Node, PageInfo
 from service.access.secrets import Secret as SecretRow
 from service.access.tokens import Token as TokenRow
 from service.errors import NotFound
 from service.explanation import Check as CheckRow
 from service.explanation import Explanation
 from service.paging import Page
-from service.receipts import Propagation as PropagationRow
-from service.receipts import Vanished as VanishedRow
-
-Info = strawberry.Info[Context, None]
-Item = TypeVar("Item")
-
-
-@strawberry.interface(description="Anything with a global id.")
-class Node:
-    """Relay's Node."""
-
-    id: strawberry.ID = strawberry.field(description="Opaque, and unique over all types.")
-
-
-@strawberry.type(description="Where a page of a list stands (Relay).")
-class PageInfo:
-    """Relay's PageInfo, forward only."""
-
-    has_next_page: bool = strawberry.field(description="Whether more follow.")
-    end_cursor: str | None = strawberry.field(
-        description="Pass it as `after` for the next page; null where the page is empty."
-    )
-
-    @classmethod
-    def of(cls, page: Page[Item]) -> Self:
-        """Tell where a page stands."""
-        return cls(
-            has_next_page=page.has_next, end_cursor=page.cursors[-1] if page.cursors else None
-        )
-
-
-@strawberry.type(description="A tenant: the platform's operator, a reseller or a customer.")
-class Account(Node):
-    """An account."""
-
-    kind: AccountKind = strawberry.field(description="Its level.")
-    name: str = strawberry.field(description="What people call it; 1–100 characters.")
-    status: AccountStatus = strawberry.field(
-        description="What it is now, by itself; see `isUsable`."
-    )
-    is_usable: bool = strawberry.field(
-        description="Whether neither it nor its reseller is suspended or closed."
-    )
-    grantable_scopes: list[str] = strawberry.field(
-        description="What its tokens may be given, already capped by its reseller."
-    )
-    created_at: datetime = strawberry.field(description="When it was created.")
-    suspended_at: datetime | None = strawberry.field(
-        description="Since when it is suspended itself; its reseller's suspension is not told here."
-    )
-    closed_at: datetime | None = strawberry.field(description="When it was closed, for good.")
-
-    @classmethod
-    def of(cls, row: AccountRow) -> Self:
-        """Build one."""
-        return cls(
-            id=strawberry.ID(node_ids.encode(node_ids.ACCOUNT, row.id)),
-            kind=row.kind,
-            name=row.name,
-            status=row.status,
-            is_usable=row.is_usable,
-            grantable_scopes=list(row.grantable_scopes),
-            created_at=row.created_at,
-            suspended_at=row.suspended_at,
-            closed_at=row.closed_at,
-        )
 
 
 @strawberry.type(
@@ -217,14 +145,6 @@ class ApiToken(Node):
         )
 
 
-@strawberry.type(description="An item of a list and the place behind it (Relay).")
-class Edge(Generic[Item]):
-    """Relay's edge."""
-
-    node: Item = strawberry.field(description="The item.")
-    cursor: str = strawberry.field(description="The place behind it, for `after`.")
-
-
 @strawberry.type(name="ApiTokenConnection", description="One page of tokens (Relay).")
 class ApiTokenConnection:
     """A page of tokens."""
@@ -239,92 +159,6 @@ class ApiTokenConnection:
         return cls(
             edges=[Edge(node=ApiToken.of(row), cursor=cursor) for row, cursor in items],
             page_info=PageInfo.of(page),
-        )
-
-
-@strawberry.type(name="AccountConnection", description="One page of accounts (Relay).")
-class AccountConnection:
-    """A page of accounts."""
-
-    edges: list[Edge[Account]] = strawberry.field(description="The items with their cursors.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands.")
-
-    @classmethod
-    def of(cls, page: Page[AccountRow]) -> Self:
-        """Build one."""
-        items = zip(page.items, page.cursors, strict=True)
-        return cls(
-            edges=[Edge(node=Account.of(row), cursor=cursor) for row, cursor in items],
-            page_info=PageInfo.of(page),
-        )
-
-
-@strawberry.type(
-    description="A validator that has not said that it applied a change, and has gone silent."
-)
-class VanishedValidator:
-    """A silent validator."""
-
-    name: str = strawberry.field(
-        description="Random, new with each process; its log tells it when it opens."
-    )
-    last_heard_at: datetime = strawberry.field(description="When it was last heard.")
-    leases_dead_at: datetime = strawberry.field(
-        description="From when it accepts nothing that was taken away, whatever became of it."
-    )
-
-    @classmethod
-    def of(cls, row: VanishedRow) -> Self:
-        """Build one."""
-        return cls(
-            name=row.name, last_heard_at=row.last_heard_at, leases_dead_at=row.leases_dead_at
-        )
-
-
-@strawberry.type(
-    description="The receipt of a change that takes something away, such as a revoke, and how far "
-    "it has come. It is kept for a day: ask `propagation`, or watch `revocationProgress`."
-)
-class Propagation(Node):
-    """How far a narrowing has come."""
-
-    state: PropagationState = strawberry.field(
-        description="`PENDING`: the shared cache has not confirmed it; it is being repeated. "
-        "`CONFIRMED`: the shared cache has dropped the token and told every listening validator. "
-        "`APPLIED`: every validator that is known has said that it applied it. `EFFECTIVE`: the "
-        "bound has passed, so that it holds whatever they say."
-    )
-    confirmed_at: datetime | None = strawberry.field(description="When it was confirmed.")
-    effective_everywhere_by: datetime = strawberry.field(
-        description="The instant after which no validator accepts what was taken away, whatever "
-        "fails: the published staleness bound."
-    )
-    validators_known: int = strawberry.field(
-        description="How many validators were heard within the bound; 0 while that is not known."
-    )
-    validators_applied: int = strawberry.field(
-        description="How many of them have said that they applied it."
-    )
-    vanished_validators: list[VanishedValidator] = strawberry.field(
-        description="Those that have not, and have been silent for two seconds or more."
-    )
-
-    @classmethod
-    def of_optional(cls, row: PropagationRow | None) -> Self | None:
-        """Build one where something was taken away."""
-        return None if row is None else cls.of(row)
-
-    @classmethod
-    def of(cls, row: PropagationRow) -> Self:
-        """Build one."""
-        return cls(
-            id=strawberry.ID(node_ids.encode(node_ids.PROPAGATION, row.receipt.id)),
-            state=row.state,
-            confirmed_at=row.receipt.confirmed_at,
-            effective_everywhere_by=row.effective_everywhere_by,
-            validators_known=row.known,
-            validators_applied=row.applied,
-            vanished_validators=[VanishedValidator.of(one) for one in row.vanished],
         )
 
 
@@ -365,14 +199,3 @@ class TokenExplanation:
             first_failure=None if failure is None else TokenCheck.of(failure),
             checks=[TokenCheck.of(check) for check in row.checks],
         )
-
-
-@strawberry.type(description="Who is calling.")
-class Viewer:
-    """The caller."""
-
-    account: Account = strawberry.field(description="The account that acts.")
-    email: str | None = strawberry.field(
-        description="The person signed in; null where a token acts."
-    )
-    scopes: list[str] = strawberry.field(description="The effective rights of the credential.")

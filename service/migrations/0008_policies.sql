@@ -1,0 +1,2 @@
+-- Policies that cascade, and templates of scopes.
+SELECT 1;
