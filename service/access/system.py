@@ -5,7 +5,7 @@ Each is named ``system_*``; a test lists them, so that one more is a decision.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,8 +19,10 @@ from service.errors import Unavailable
 from service.settings import Settings
 from service.verdict import Record
 
-RELEASE_SECONDS_MAX = 1.0
 READ_SECONDS_MAX = 0.65  # with two deadlines of Redis before it, an answer takes under a second
+READ_ABANDONED_SECONDS = 5.0
+READS_AT_ONCE_MAX = 8
+WARM_UP_SECONDS_MAX = 1.0
 
 Use = tuple[UUID, datetime, str | None]
 """Secret id, instant, client address."""
@@ -39,19 +41,26 @@ class CredentialSource:
     def __init__(self, pool: asyncpg.Pool, timeout_seconds: float) -> None:
         self._pool = pool
         self._timeout_seconds = timeout_seconds
+        self._slots = asyncio.Semaphore(READS_AT_ONCE_MAX)
+        self._begun: set[asyncio.Task[asyncpg.Record | None]] = set()
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator["CredentialSource"]:
-        """Open the pool, and close it at the end."""
+        """Open the pool, with one connection where the database answers; close it at the end."""
         pool = await asyncpg.create_pool(
             settings.database_url.get_secret_value(),
             min_size=0,
-            max_size=8,
+            max_size=READS_AT_ONCE_MAX,
             reset=_nothing_to_reset,
             server_settings=server_settings(),
         )
         try:
+            # So that the first secret does not wait for a connection; without a database the
+            # validator still opens, and answers from Redis.
+            with suppress(*_UNANSWERED):
+                async with asyncio.timeout(WARM_UP_SECONDS_MAX), pool.acquire():
+                    pass
             yield cls(pool, min(READ_SECONDS_MAX, settings.lease_seconds / 4))
         finally:
             pool.terminate()
@@ -65,28 +74,47 @@ class CredentialSource:
         reading = asyncio.create_task(self._read(digest))
         done, _ = await asyncio.wait({reading}, timeout=self._timeout_seconds)
         if not done:
-            # Not awaited: asyncpg gives a connection back only once the server has answered to
-            # the cancellation, and a server that is frozen never does.
-            reading.add_done_callback(_look_at)
-            reading.cancel()
+            self._abandon(reading)
             raise Unavailable
         try:
             row = reading.result()
-        except (
-            TimeoutError,
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ):
+        except _UNANSWERED:
             raise Unavailable from None
         return None if row is None else Record.from_row(dict(row))
 
+    def _abandon(self, reading: "asyncio.Task[asyncpg.Record | None]") -> None:
+        """Leave a read that is late.
+
+        One that has begun goes on for a while: were each slow connection cut short, the next read
+        would begin another one, and where connecting takes longer than the deadline none would
+        ever be made. It is not awaited either: asyncpg gives a connection back only once the server
+        has answered to the cancellation, and a server that is frozen never does.
+        """
+        reading.add_done_callback(_look_at)
+        if reading in self._begun:
+            asyncio.get_running_loop().call_later(READ_ABANDONED_SECONDS, reading.cancel)
+        else:
+            reading.cancel()
+
     async def _read(self, digest: bytes) -> asyncpg.Record | None:
-        # The deadline is the release's too: a connection whose path is half open answers no
-        # cancellation, and would be kept for ever.
-        async with self._pool.acquire(timeout=RELEASE_SECONDS_MAX) as connection:
-            return await connection.fetchrow("SELECT * FROM credential_by_digest($1)", digest)
+        async with self._slots:
+            reading = asyncio.current_task()
+            if reading is not None:
+                self._begun.add(reading)
+                reading.add_done_callback(self._begun.discard)
+            # The deadline is the release's too: a connection whose path is half open answers no
+            # cancellation, and would be kept for ever.
+            async with self._pool.acquire(timeout=READ_ABANDONED_SECONDS) as connection:
+                return await connection.fetchrow("SELECT * FROM credential_by_digest($1)", digest)
+
+
+_UNANSWERED = (
+    TimeoutError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 def _look_at(reading: "asyncio.Task[asyncpg.Record | None]") -> None:
