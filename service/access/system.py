@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from service.access.actor import EVERYTHING
 from service.access.door import Door, Statement, open_door
@@ -20,7 +21,8 @@ from service.settings import Settings
 from service.verdict import Record
 
 READ_SECONDS_MAX = 0.65  # with two deadlines of Redis before it, an answer takes under a second
-READ_ABANDONED_SECONDS = 5.0
+CONNECT_SECONDS_MAX = 2.0
+RELEASE_SECONDS_MAX = 1.0
 READS_AT_ONCE_MAX = 8
 WARM_UP_SECONDS_MAX = 1.0
 
@@ -42,7 +44,7 @@ class CredentialSource:
         self._pool = pool
         self._timeout_seconds = timeout_seconds
         self._slots = asyncio.Semaphore(READS_AT_ONCE_MAX)
-        self._begun: set[asyncio.Task[asyncpg.Record | None]] = set()
+        self._connecting: set[object] = set()
 
     @classmethod
     @asynccontextmanager
@@ -85,27 +87,34 @@ class CredentialSource:
     def _abandon(self, reading: "asyncio.Task[asyncpg.Record | None]") -> None:
         """Leave a read that is late.
 
-        One that has begun goes on for a while: were each slow connection cut short, the next read
-        would begin another one, and where connecting takes longer than the deadline none would
-        ever be made. It is not awaited either: asyncpg gives a connection back only once the server
+        One that is still connecting goes on for a while: were each slow connection cut short, the
+        next read would begin another one, and where connecting takes longer than the deadline none
+        would ever be made. No read is awaited: asyncpg gives a connection back only once the server
         has answered to the cancellation, and a server that is frozen never does.
         """
         reading.add_done_callback(_look_at)
-        if reading in self._begun:
-            asyncio.get_running_loop().call_later(READ_ABANDONED_SECONDS, reading.cancel)
+        if reading in self._connecting:
+            asyncio.get_running_loop().call_later(CONNECT_SECONDS_MAX, reading.cancel)
         else:
             reading.cancel()
 
     async def _read(self, digest: bytes) -> asyncpg.Record | None:
         async with self._slots:
-            reading = asyncio.current_task()
-            if reading is not None:
-                self._begun.add(reading)
-                reading.add_done_callback(self._begun.discard)
-            # The deadline is the release's too: a connection whose path is half open answers no
-            # cancellation, and would be kept for ever.
-            async with self._pool.acquire(timeout=READ_ABANDONED_SECONDS) as connection:
+            connection = await self._connect()
+            try:
                 return await connection.fetchrow("SELECT * FROM credential_by_digest($1)", digest)
+            finally:
+                # A connection whose path is half open answers no cancellation, and would be kept
+                # for ever.
+                await self._pool.release(connection, timeout=RELEASE_SECONDS_MAX)
+
+    async def _connect(self) -> PoolConnectionProxy:
+        reading = asyncio.current_task()
+        self._connecting.add(reading)
+        try:
+            return await self._pool.acquire(timeout=CONNECT_SECONDS_MAX)
+        finally:
+            self._connecting.discard(reading)
 
 
 _UNANSWERED = (
