@@ -30,6 +30,7 @@ lint: ## Check style, types, layers and locks
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
+	$(PYTHON) -m schema.compatibility
 	@$(MAKE) --no-print-directory check-locks
 
 check-locks: # The locks belong to pyproject.toml and name no place.

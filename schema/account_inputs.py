@@ -5,7 +5,7 @@ import strawberry
 from schema import node_ids
 from schema.enums import AccountKind, PropagationWait
 from schema.propagation_types import WAIT_FOR
-from service.accounts import NewAccount
+from service.accounts import AccountChanges, NewAccount
 
 
 @strawberry.input(description="A new account and the first person who signs in for it.")
@@ -59,3 +59,28 @@ class CloseAccountInput:
         description="Its name to the letter, so that no other is closed by mishap."
     )
     wait_for: PropagationWait | None = WAIT_FOR
+
+
+@strawberry.input(description="A change of an account. What is absent stays as it is.")
+class UpdateAccountInput:
+    """A change of an account."""
+
+    id: strawberry.ID = strawberry.field(description="The account.")
+    name: strawberry.Maybe[str] = strawberry.field(
+        default=None, description="1–100 printable characters; null is refused."
+    )
+    grantable_scopes: strawberry.Maybe[list[str]] = strawberry.field(
+        default=None,
+        description="What its tokens may be given, and what its people may do, of at most 50 "
+        "scopes; for an account below the caller's only. What goes is refused at once, for the "
+        "tokens it has as well. Null is refused.",
+    )
+    wait_for: PropagationWait | None = WAIT_FOR
+
+    def to_changes(self) -> AccountChanges:
+        """Return the domain's wish."""
+        grantable = self.grantable_scopes
+        return AccountChanges(
+            name=None if self.name is None else self.name.value,
+            grantable_scopes=None if grantable is None else tuple(grantable.value),
+        )

@@ -5,7 +5,12 @@ from typing import Annotated
 import strawberry
 
 from schema import node_ids
-from schema.account_inputs import AccountIdInput, CloseAccountInput, CreateAccountInput
+from schema.account_inputs import (
+    AccountIdInput,
+    CloseAccountInput,
+    CreateAccountInput,
+    UpdateAccountInput,
+)
 from schema.account_types import Account
 from schema.context import Info
 from schema.propagation_types import Propagation
@@ -21,7 +26,7 @@ class CreateAccountPayload:
     user_errors: list[UserError] = user_errors_field()
 
 
-@strawberry.type(description="An account that was suspended, resumed or closed, and the receipt.")
+@strawberry.type(description="An account after a change, and the receipt if it narrows anything.")
 class ChangeAccountPayload:
     """A changed account."""
 
@@ -58,6 +63,26 @@ class AccountMutations:
             info.context.actor, input.to_new_account()
         )
         return CreateAccountPayload(account=Account.of(account))
+
+    @strawberry.mutation(
+        description="Change an account's name, or what an account below the caller's may grant. "
+        "Needs `accounts:write`.",
+        extensions=[TellsRefusals(ChangeAccountPayload)],
+    )
+    async def update_account(
+        self,
+        info: Info,
+        input: Annotated[UpdateAccountInput, strawberry.argument(description="Which, how.")],  # noqa: A002 - Relay's word
+    ) -> ChangeAccountPayload:
+        """Change an account."""
+        return changed(
+            await info.context.service.accounts.update(
+                info.context.actor,
+                node_ids.decode(node_ids.ACCOUNT, input.id),
+                input.to_changes(),
+                wait_for=input.wait_for,
+            )
+        )
 
     @strawberry.mutation(
         description="Refuse every token and session of an account below the caller's until it is "

@@ -7,6 +7,7 @@ import strawberry
 from schema import node_ids
 from schema.account_types import Account, AccountConnection, Viewer
 from schema.context import Info
+from schema.member_types import Member
 from schema.relay import After, First
 from schema.results import MissingIsNull
 from service.paging import PageRequest
@@ -22,10 +23,13 @@ class AccountQueries:
         caller = info.context.caller
         if caller is None:
             return None
-        accounts = info.context.service.accounts
+        service = info.context.service
+        member = await service.members.of(caller)
         return Viewer(
-            account=Account.of(await accounts.get(caller, caller.account_id)),
-            email=await accounts.email_of(caller),
+            account=Account.of(await service.accounts.get(caller, caller.account_id)),
+            member=None if member is None else Member.of(member),
+            email=None if member is None else member.email,
+            role=None if member is None else member.role,
             scopes=list(caller.scopes),
         )
 

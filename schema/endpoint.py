@@ -1,32 +1,51 @@
 """``POST /graphql``: one operation as JSON, nothing else."""
 
-import json
+import asyncio
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from cross_web import HTTPException
+import structlog
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
-from strawberry.http import GraphQLHTTPResponse
+from strawberry.exceptions import MissingQueryError
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.streaming import SSETransport
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL
 from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
+from schema import media_types
 from schema.context import Context
-from schema.results import told
+from schema.operation_request import read_operation
+from schema.results import to_a_stranger, told
 from schema.root import build_schema
+from schema.trusted_documents import TrustedDocuments
 from service.auth import authenticate
-from service.errors import Unavailable
+from service.errors import TimedOut, Unavailable
 from service.settings import Settings
+
+OPERATION_SECONDS_MAX = 10.0
+RETRY_AFTER_SECONDS = 1
+
+log = structlog.get_logger("tokenward.graphql")
 
 _CODES = {
     HTTPStatus.METHOD_NOT_ALLOWED: "METHOD_NOT_ALLOWED",
+    HTTPStatus.NOT_ACCEPTABLE: "NOT_ACCEPTABLE",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "UNSUPPORTED_MEDIA_TYPE",
     HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+}
+_HEADERS = {
+    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "POST"},
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": str(RETRY_AFTER_SECONDS)},
 }
 
 
@@ -45,8 +64,10 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        production = settings.environment == "production"
+        trusted = TrustedDocuments.read(settings.trusted_documents, production=production)
         super().__init__(
-            build_schema(production=settings.environment == "production"),
+            build_schema(production=production, trusted=trusted),
             graphql_ide=None,
             allow_queries_via_get=False,
             subscription_protocols=(GRAPHQL_SSE_PROTOCOL,),
@@ -54,18 +75,17 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def run(self, request: Any, *_: Any, **__: Any) -> Any:
         """Serve one request; one that is no operation is told so in GraphQL's own form."""
+        media_type = _media_type(request)
         try:
-            _check_request(request)
+            _check_request(request, media_type)
             return await super().run(request)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody is there to read it
         except HTTPException as refused:
-            code = _CODES.get(HTTPStatus(refused.status_code), "BAD_REQUEST")
+            status = HTTPStatus(refused.status_code)
+            code = _CODES.get(status, "BAD_REQUEST")
             error = {"message": refused.reason, "extensions": {"code": code}}
-            headers = (
-                {"Allow": "POST"} if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED else {}
-            )
-            return JSONResponse({"errors": [error]}, refused.status_code, headers)
+            return self._respond({"errors": [error]}, media_type or media_types.JSON, status)
 
     async def get_context(
         self, request: Request | WebSocket, response: Response | WebSocket
@@ -81,7 +101,46 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             )
         except Unavailable as unavailable:
             raise HTTPException(unavailable.status, unavailable.message) from None
+        request.state.hides_schema = caller is None and self._settings.environment == "production"
         return Context(state.service, caller, request.scope, response, request_id)
+
+    async def get_sub_response(self, request: Request | WebSocket) -> Response:
+        """Return what gathers the answer's cookies, and knows its form."""
+        response = await super().get_sub_response(request)
+        response.media_type = _media_type(request)
+        return response
+
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
+        """Return the operation of the body."""
+        transport = self._get_stream_transport_from_headers(request.headers)
+        body = await request.get_body()
+        return read_operation(body, transport.protocol if transport else "http")
+
+    async def execute_single(  # type: ignore[override] # it is called by names
+        self, *, request_data: GraphQLRequestData, context: Context, **_: Any
+    ) -> ExecutionResult:
+        """Run a query or a mutation, and end it where it takes too long.
+
+        A unit of work that is cancelled rolls back; one that commits at that moment has happened.
+        """
+        try:
+            async with asyncio.timeout(OPERATION_SECONDS_MAX):
+                return await self.schema.execute(
+                    request_data.query,
+                    variable_values=request_data.variables,
+                    context_value=context,
+                    operation_name=request_data.operation_name,
+                    allowed_operation_types=(OperationType.QUERY, OperationType.MUTATION),
+                    operation_extensions=request_data.extensions,
+                )
+        except TimeoutError:
+            log.warning("graphql.timeout", seconds=OPERATION_SECONDS_MAX)
+            return PreExecutionError(None, [GraphQLError("", original_error=TimedOut())])
+        except InvalidOperationTypeError:
+            told = f"A subscription is told as {media_types.EVENTS}, or over a WebSocket."
+            return PreExecutionError(None, [GraphQLError(told)])
+        except (CannotGetOperationTypeError, MissingQueryError):
+            raise HTTPException(400, "Send a document, and name an operation of it.") from None
 
     async def process_result(
         self, request: Request, result: ExecutionResult
@@ -90,52 +149,49 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if result.errors:
             request_id = getattr(request.state, "request_id", None)
             result.errors = [told(error, request_id) for error in result.errors]
+            if request.state.hides_schema:
+                result.errors = to_a_stranger(result.errors)
         return await super().process_result(request, result)
 
-    def decode_json(self, data: str | bytes) -> object:
-        """Return one operation.
+    def create_response(self, response_data: Any, sub_response: Response) -> Response:
+        """Return the answer; its status tells of errors only where its form says that it may."""
+        status, headers = HTTPStatus.OK, {}
+        errors = response_data.get("errors", [])
+        for error in errors:
+            if seconds := error["extensions"].get("retryAfterSeconds"):
+                headers["Retry-After"] = str(seconds)
+        is_graphql = sub_response.media_type == media_types.GRAPHQL
+        if is_graphql and errors and response_data["data"] is None:
+            anything_ran = all("path" in error for error in errors)
+            status = media_types.status_of(errors, anything_ran=anything_ran)
+        if status is not HTTPStatus.OK:
+            del response_data["data"]  # only an answer of 200 has any
+        response = self._respond(response_data, str(sub_response.media_type), status, headers)
+        response.headers.raw.extend(sub_response.headers.raw)
+        return response
 
-        Raises:
-            HTTPException: 400, for anything that is not an object of the right shape.
-        """
-        try:
-            value = json.loads(data, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            raise HTTPException(400, "The body is not JSON.") from None
-        if not _is_text(value):
-            raise HTTPException(400, "The body holds half a character (a lone surrogate).")
-        if not isinstance(value, dict):
-            raise HTTPException(400, "Send one operation as a JSON object.")
-        if not isinstance(value.get("query"), str):
-            raise HTTPException(400, "`query` must be a string.")
-        if not isinstance(value.get("variables", {}), dict | None):
-            raise HTTPException(400, "`variables` must be an object.")
-        if not isinstance(value.get("operationName"), str | None):
-            raise HTTPException(400, "`operationName` must be a string.")
-        if not isinstance(value.get("extensions", {}), dict | None):
-            raise HTTPException(400, "`extensions` must be an object.")
-        return value
+    def _respond(
+        self,
+        told: dict[str, Any],
+        media_type: str,
+        status: HTTPStatus,
+        headers: dict[str, str] | None = None,
+    ) -> Response:
+        content_type = {"Content-Type": media_types.content_type(media_type)}
+        all_headers = content_type | _HEADERS.get(status, {}) | (headers or {})
+        return Response(self.encode_json(told), int(status), all_headers)
 
 
-def _check_request(request: Any) -> None:
+def _media_type(request: Any) -> str | None:
+    """Return the form of the answer, or None where the client takes none of ours."""
+    return media_types.negotiate(", ".join(request.headers.getlist("accept")))
+
+
+def _check_request(request: Any, media_type: str | None) -> None:
     """Refuse anything but POST of JSON, which also closes CSRF by forms."""
-    if isinstance(request, Request):
-        if request.method != "POST":
-            raise HTTPException(405, "Use POST.")
-        content_type = request.headers.get("content-type", "").partition(";")[0]
-        # As the library compares it; a name in capitals is refused by us, with the right status.
-        if content_type.strip() != "application/json":
-            raise HTTPException(415, "Send application/json.")
-
-
-def _is_text(value: object) -> bool:
-    r"""Return whether every string can be encoded; JSON lets ``"\ud800"`` pass (RFC 8259 §8.2)."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+    if request.method != "POST":
+        raise HTTPException(405, "Use POST.")
+    if media_type is None:
+        raise HTTPException(406, f"The answer is {media_types.GRAPHQL} or {media_types.JSON}.")
+    if not media_types.is_json(request.headers.get("content-type", "")):
+        raise HTTPException(415, "Send application/json in UTF-8.")

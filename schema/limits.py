@@ -9,6 +9,7 @@ refused before any rule has seen it.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from graphql import (
     DocumentNode,
@@ -27,6 +28,7 @@ ALIASES_MAX = 15
 FIELDS_MAX = 300
 REPEATS_MAX = 10
 FRAGMENTS_MAX = 50
+KNOWN_DOCUMENTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,16 @@ class LimitsDocuments(SchemaExtension):
         """Measure the document before it is validated."""
         context = self.execution_context
         if context.graphql_document is not None:
-            check(Measure.of(context.graphql_document))
+            check(size_of(context.graphql_document))
             if context._provided_operation_name is None:  # noqa: SLF001 - the public name guesses
                 check_operations(context.graphql_document)
         yield
+
+
+@lru_cache(maxsize=KNOWN_DOCUMENTS)  # the parser caches documents, and gives the same one again
+def size_of(document: DocumentNode) -> Size:
+    """Return the size of a document, as :meth:`Measure.of`; measured once."""
+    return Measure.of(document)
 
 
 def check_operations(document: DocumentNode) -> None:

@@ -9,8 +9,22 @@ from service.errors import NotFound
 TOKEN = "ApiToken"  # noqa: S105 - the name of a type
 ACCOUNT = "Account"
 PROPAGATION = "Propagation"
+AUDIT_EVENT = "AuditEvent"
+MEMBER = "Member"
+SESSION = "Session"
+SCOPE_TEMPLATE = "ScopeTemplate"
+JOB = "Job"
 
-_NOUNS = {TOKEN: "token", ACCOUNT: "account", PROPAGATION: "receipt"}
+_NOUNS = {
+    TOKEN: "token",
+    ACCOUNT: "account",
+    PROPAGATION: "receipt",
+    MEMBER: "member",
+    SESSION: "session",
+    AUDIT_EVENT: "event",
+    SCOPE_TEMPLATE: "template",
+    JOB: "job",
+}
 
 
 def encode(type_name: str, identifier: UUID) -> str:
@@ -25,15 +39,20 @@ def decode(type_name: str, text: str) -> UUID:
         NotFound: If it is another type's, or no global id at all: the same words as for an object
             that does not exist.
     """
+    found = split(text)
+    if found is None or found[0] != type_name:
+        raise NotFound(f"There is no such {_NOUNS[type_name]}.")
+    return found[1]
+
+
+def split(text: str) -> tuple[str, UUID] | None:
+    """Return the type's name and the UUID of a global id; None where it is no global id at all."""
     try:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)).decode()
-        told, _, identifier = raw.partition(":")
-        found = UUID(identifier) if told == type_name else None
+        type_name, _, identifier = raw.partition(":")
+        return type_name, UUID(identifier)
     except (ValueError, binascii.Error):
-        found = None
-    if found is None:
-        raise NotFound(f"There is no such {_NOUNS[type_name]}.")
-    return found
+        return None
 
 
 def decode_optional(type_name: str, text: str | None) -> UUID | None:

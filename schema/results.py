@@ -18,7 +18,7 @@ from strawberry.extensions import FieldExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from service import errors
-from service.errors import NotFound, ServiceError
+from service.errors import NotFound, ServiceError, TooManyRequests
 
 log = structlog.get_logger("tokenward.graphql")
 
@@ -30,6 +30,9 @@ _SUGGESTION = re.compile(r" ?Did you mean [^?]*\?")
 
 # A variable that cannot be read may be a secret or a password, and must not be repeated.
 _VALUE = re.compile(r"(, found|value): .*", re.DOTALL)
+
+# The library tells Python's types where an input field may be absent, but not null.
+_PYTHON_TYPE = re.compile(r"^Expected value of type .*, found null\. Field '(\w+)' of type .*")
 
 _NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
 
@@ -93,6 +96,8 @@ class TellsRefusals(FieldExtension):
         try:
             return await next_(source, info, **arguments)
         except ServiceError as refused:
+            context = info.context
+            await context.service.refusals.tell_request(context.caller, refused, info.field_name)
             told = UserError(
                 code=ErrorCode[refused.code],
                 message=refused.message,
@@ -118,6 +123,18 @@ class MissingIsNull(FieldExtension):
             return None
 
 
+def to_a_stranger(errors: list[GraphQLError]) -> list[GraphQLError]:
+    """Return errors without what they tell of the schema, and of how many of its names were right.
+
+    Names can be guessed; what validation says of a wrong one tells types, and whether others were
+    right.
+    """
+    if not any(error.nodes and error.path is None for error in errors):
+        return errors
+    message = "The document does not fit the schema; what is wrong is told to who is signed in."
+    return [GraphQLError(message, extensions={"code": INVALID_OPERATION_CODE})]
+
+
 def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
     """Return an error as a client may see it."""
     cause = error.original_error
@@ -126,11 +143,14 @@ def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
         message, extensions = cause.message, {"code": cause.code}
         if cause.field is not None:
             extensions["field"] = cause.field
+        if isinstance(cause, TooManyRequests):
+            extensions["retryAfterSeconds"] = cause.retry_after_seconds
     elif isinstance(cause, _NO_OPERATION):
         message = "Send one operation, and name it where the document holds several."
         extensions = {"code": INVALID_OPERATION_CODE}
     elif cause is None or isinstance(cause, GraphQLError):
-        message = _VALUE.sub(r"\1 withheld.", _SUGGESTION.sub("", error.message))
+        message = _PYTHON_TYPE.sub(r"Field '\1' may be left out, but not null.", error.message)
+        message = _VALUE.sub(r"\1 withheld.", _SUGGESTION.sub("", message))
         extensions = {"code": INVALID_OPERATION_CODE}
     elif error.path is None and isinstance(cause, ValueError):
         # No resolver has run: the document itself holds a value that its type cannot read.

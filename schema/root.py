@@ -17,10 +17,14 @@ from strawberry.extensions import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import PreExecutionError
 
+from schema.cost import ChargesCost
 from schema.limits import LimitsDocuments
 from schema.mutations import Mutation
+from schema.plain_fields import PlainFields
 from schema.queries import Query
 from schema.subscriptions import Subscription
+from schema.trusted_documents import TrustedDocuments, TrustsDocuments
+from service.errors import ServiceError
 
 TOKENS_MAX = 1_000
 CACHED_DOCUMENTS = 256
@@ -53,25 +57,32 @@ async def _with_refusals(results: Any) -> AsyncGenerator[Any, None]:
                 yield result
         except GraphQLError as refused:
             yield PreExecutionError(data=None, errors=[refused])
+        except ServiceError as refused:
+            yield PreExecutionError(data=None, errors=[GraphQLError("", original_error=refused)])
 
 
-def build_schema(*, production: bool) -> strawberry.Schema:
+def build_schema(*, production: bool, trusted: TrustedDocuments | None = None) -> strawberry.Schema:
     """Return the schema.
 
     Args:
         production: Refuse introspection.
+        trusted: The documents that are known by their hash; absent, none is.
     """
+    known = trusted or TrustedDocuments()
     extensions: list[type[SchemaExtension] | Callable[[], SchemaExtension]] = [
+        lambda: TrustsDocuments(known),
         lambda: MaxTokensLimiter(max_token_count=TOKENS_MAX),
         lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
         LimitsDocuments,
         lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
         lambda: AddValidationRules(_PRODUCTION if production else []),
+        ChargesCost,
     ]
     return TokenwardSchema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         extensions=extensions,
+        execution_context_class=PlainFields,
         config=StrawberryConfig(disable_field_suggestions=True),
     )

@@ -4,6 +4,9 @@ from enum import Enum
 
 import strawberry
 
+from schema.enums import PropagationWait
+from schema.propagation_types import WAIT_FOR
+
 
 @strawberry.enum(description="Where a new session's secret goes.")
 class SessionTransport(Enum):
@@ -26,3 +29,18 @@ class SignInInput:
     transport: SessionTransport = strawberry.field(
         default=SessionTransport.COOKIE, description="Where the session's secret goes."
     )
+
+
+@strawberry.input(description="A session of one's own.")
+class EndSessionInput:
+    """A session to end."""
+
+    id: strawberry.ID = strawberry.field(description="The session.")
+    wait_for: PropagationWait | None = WAIT_FOR
+
+
+@strawberry.input(description="All of one's own sessions but the one in use.")
+class EndOtherSessionsInput:
+    """Sessions to end."""
+
+    wait_for: PropagationWait | None = WAIT_FOR

@@ -4,9 +4,16 @@ from typing import Annotated
 
 import strawberry
 
+from schema import node_ids
 from schema.context import Info
+from schema.propagation_types import Propagation
 from schema.results import TellsRefusals, UserError, user_errors_field
-from schema.session_inputs import SessionTransport, SignInInput
+from schema.session_inputs import (
+    EndOtherSessionsInput,
+    EndSessionInput,
+    SessionTransport,
+    SignInInput,
+)
 
 
 @strawberry.type(description="The outcome of signing in.")
@@ -24,6 +31,17 @@ class SignInPayload:
 class SignOutPayload:
     """The outcome of signing out."""
 
+    user_errors: list[UserError] = user_errors_field()
+
+
+@strawberry.type(description="The outcome of ending sessions.")
+class EndSessionsPayload:
+    """The outcome of ending sessions."""
+
+    ended_count: int = strawberry.field(default=0, description="How many were live until now.")
+    propagation: Propagation | None = strawberry.field(
+        default=None, description="How far their end has come; null where none was live."
+    )
     user_errors: list[UserError] = user_errors_field()
 
 
@@ -59,3 +77,41 @@ class SessionMutations:
             await info.context.service.sessions.sign_out(info.context.caller)
         info.context.clear_session_cookie()
         return SignOutPayload()
+
+    @strawberry.mutation(
+        description="End one of one's own sessions, everywhere; the one in use as well. Harmless "
+        "to repeat. Only a person who is signed in can do this.",
+        extensions=[TellsRefusals(EndSessionsPayload)],
+    )
+    async def end_session(
+        self,
+        info: Info,
+        input: Annotated[EndSessionInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> EndSessionsPayload:
+        """End a session of one's own."""
+        ended = await info.context.service.sessions.end(
+            info.context.actor,
+            node_ids.decode(node_ids.SESSION, input.id),
+            wait_for=input.wait_for,
+        )
+        return EndSessionsPayload(
+            ended_count=ended.count, propagation=Propagation.of_optional(ended.propagation)
+        )
+
+    @strawberry.mutation(
+        description="End all of one's own sessions but the one in use, everywhere. Harmless to "
+        "repeat. Only a person who is signed in can do this.",
+        extensions=[TellsRefusals(EndSessionsPayload)],
+    )
+    async def end_other_sessions(
+        self,
+        info: Info,
+        input: Annotated[EndOtherSessionsInput, strawberry.argument(description="How.")],  # noqa: A002 - Relay's word
+    ) -> EndSessionsPayload:
+        """End the other sessions of one's own."""
+        ended = await info.context.service.sessions.end_others(
+            info.context.actor, wait_for=input.wait_for
+        )
+        return EndSessionsPayload(
+            ended_count=ended.count, propagation=Propagation.of_optional(ended.propagation)
+        )

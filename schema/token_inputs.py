@@ -4,15 +4,18 @@ from datetime import datetime
 from enum import Enum
 
 import strawberry
+from strawberry.scalars import JSON
 
 from schema import node_ids
 from schema.enums import PropagationWait, TokenOrder, TokenStatus
 from schema.propagation_types import WAIT_FOR
 from schema.relay import OrderDirection
+from service.access.token_lists import TokenListing
 from service.access.tokens import TokenFilter
 from service.explanation import Question
+from service.paging import PageRequest
 from service.rotation import NewRotation
-from service.tokens import NewToken, TokenChanges
+from service.tokens import NewToken
 
 GRACE_SECONDS = 24 * 3600
 
@@ -21,6 +24,12 @@ IDEMPOTENCY_KEY: str | None = strawberry.field(
     description="8–100 visible ASCII characters that nobody can guess, such as a UUIDv4, new for "
     "each request. For ten minutes the same caller gets the same secret again for the same key "
     "and input; another input is refused.",
+)
+
+DESCRIPTION = "For people: at most 500 printable characters, in lines; empty or null is none."
+METADATA = (
+    "For programs: one object of at most 50 keys and 4,096 bytes as JSON. A key has 1–50 printable "
+    "characters; a value is a text, a number within ±9,007,199,254,740,991, true, false or null."
 )
 
 
@@ -34,7 +43,10 @@ class ApiTokenOrder:
     )
 
 
-@strawberry.input(description="Which tokens; each field narrows further.")
+@strawberry.input(
+    description="Which tokens; each field narrows further, and null is as absent. Where few pass "
+    "among very many, the search can end in `UNAVAILABLE`: name an account or an instant."
+)
 class ApiTokenFilter:
     """Which tokens."""
 
@@ -46,13 +58,69 @@ class ApiTokenFilter:
         default=None, description="Those whose name contains this, in any case; 1–50 characters."
     )
 
+    statuses: list[TokenStatus] | None = strawberry.field(
+        default=None, description="Those that are any of these; an empty list finds none."
+    )
+    expires_before: datetime | None = strawberry.field(
+        default=None,
+        description="Those that expire, or have expired, before this instant; never those that "
+        "never do.",
+    )
+    created_after: datetime | None = strawberry.field(
+        default=None, description="Those created at this instant or later."
+    )
+    created_before: datetime | None = strawberry.field(
+        default=None, description="Those created before this instant."
+    )
+    unused_since: datetime | None = strawberry.field(
+        default=None,
+        description="Those that are idle: neither used nor created at this instant or later.",
+    )
+    never_used: bool | None = strawberry.field(
+        default=None, description="Those that were never used, or for false those that were."
+    )
+    has_address_limits: bool | None = strawberry.field(
+        default=None,
+        description="Those that some addresses alone may use, or for false those from anywhere.",
+    )
+    has_full_access: bool | None = strawberry.field(
+        default=None, description="Those with the scope `*`, or for false those without."
+    )
+    scope: str | None = strawberry.field(
+        default=None,
+        description="Those that hold this scope, by itself or in a wider one: `dns:read` finds "
+        "`dns:read`, `dns:*` and `*`. What the account caps is not regarded.",
+    )
+
     def to_filter(self) -> TokenFilter:
         """Return the domain's filter."""
         return TokenFilter(
             status=self.status,
             account_id=node_ids.decode_optional(node_ids.ACCOUNT, self.account_id),
             name_contains=self.name_contains,
+            statuses=None if self.statuses is None else tuple(self.statuses),
+            expires_before=self.expires_before,
+            created_after=self.created_after,
+            created_before=self.created_before,
+            unused_since=self.unused_since,
+            never_used=self.never_used,
+            has_address_limits=self.has_address_limits,
+            has_full_access=self.has_full_access,
+            scope=self.scope,
         )
+
+
+def listing(
+    page: PageRequest, only: ApiTokenFilter | None, order: ApiTokenOrder | None
+) -> TokenListing:
+    """Return which page of which list is asked for; the newest first where no order is named."""
+    order = order or ApiTokenOrder(field=TokenOrder.CREATED_AT)
+    return TokenListing(
+        page=page,
+        only=TokenFilter() if only is None else only.to_filter(),
+        order=order.field,
+        descending=order.direction is OrderDirection.DESC,
+    )
 
 
 @strawberry.input(description="What a new token shall be.")
@@ -85,6 +153,8 @@ class CreateTokenInput:
         description="At most 20 names or URIs of those who may accept it, of 1–100 visible ASCII "
         "characters; empty is everybody.",
     )
+    description: str | None = strawberry.field(default=None, description=DESCRIPTION)
+    metadata: JSON | None = strawberry.field(default=None, description=METADATA)
     idempotency_key: str | None = IDEMPOTENCY_KEY
 
     def to_new_token(self) -> NewToken:
@@ -97,6 +167,8 @@ class CreateTokenInput:
             not_before=self.not_before,
             allowed_ip_ranges=tuple(self.allowed_ip_ranges),
             audiences=tuple(self.audiences),
+            description=self.description,
+            metadata=self.metadata,
         )
 
 
@@ -109,40 +181,6 @@ class RenameTokenInput:
     expected_version: int | None = strawberry.field(
         default=None, description="Refuse unless the token is at this version."
     )
-
-
-@strawberry.input(description="A narrowing of a token. What is absent stays as it is.")
-class UpdateTokenInput:
-    """A narrowing."""
-
-    id: strawberry.ID = strawberry.field(description="The token.")
-    scopes: list[str] | None = strawberry.field(
-        default=None, description="Fewer rights than it has."
-    )
-    allowed_ip_ranges: list[str] | None = strawberry.field(
-        default=None, description="Ranges within those it has."
-    )
-    audiences: list[str] | None = strawberry.field(
-        default=None, description="Fewer of those who may accept it, or some where all might."
-    )
-    expires_at: datetime | None = strawberry.field(
-        default=None, description="An earlier expiry, in the future."
-    )
-    expected_version: int | None = strawberry.field(
-        default=None, description="Refuse unless the token is at this version."
-    )
-    wait_for: PropagationWait | None = WAIT_FOR
-
-    def to_changes(self) -> TokenChanges:
-        """Return the domain's changes."""
-        return TokenChanges(
-            scopes=None if self.scopes is None else tuple(self.scopes),
-            allowed_ip_ranges=(
-                None if self.allowed_ip_ranges is None else tuple(self.allowed_ip_ranges)
-            ),
-            audiences=None if self.audiences is None else tuple(self.audiences),
-            expires_at=self.expires_at,
-        )
 
 
 @strawberry.input(description="One token.")
@@ -167,6 +205,16 @@ class RevokeTokenInput:
     """A token to end."""
 
     id: strawberry.ID = strawberry.field(description="The token.")
+    reason: RevokeTokenReason = strawberry.field(
+        default=RevokeTokenReason.USER_REQUEST, description="Why."
+    )
+    wait_for: PropagationWait | None = WAIT_FOR
+
+
+@strawberry.input(description="Why the token that calls ends itself.")
+class RevokeViewerTokenInput:
+    """An end by oneself."""
+
     reason: RevokeTokenReason = strawberry.field(
         default=RevokeTokenReason.USER_REQUEST, description="Why."
     )

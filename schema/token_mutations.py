@@ -9,13 +9,14 @@ from schema.context import Info
 from schema.enums import RevocationReason, TokenWarning
 from schema.propagation_types import Propagation
 from schema.results import TellsRefusals, UserError, user_errors_field
+from schema.token_change_inputs import UpdateTokenInput, WidenTokenInput
 from schema.token_inputs import (
     CreateTokenInput,
     RenameTokenInput,
     RevokeTokenInput,
+    RevokeViewerTokenInput,
     RotateTokenInput,
     TokenIdInput,
-    UpdateTokenInput,
 )
 from schema.token_types import ApiToken
 from service.tokens import Changed
@@ -128,8 +129,9 @@ class TokenMutations:
         return RenameTokenPayload(token=ApiToken.of(renamed.token))
 
     @strawberry.mutation(
-        description="Narrow a token: fewer scopes, fewer addresses, an earlier expiry. It can "
-        "never widen one. Needs `tokens:write`.",
+        description="Narrow a token: fewer scopes, addresses or audiences, an earlier expiry, a "
+        "later beginning; or write something else about it. It can never widen one, and leaves no "
+        "receipt where it narrows nothing. Needs `tokens:write`.",
         extensions=[TellsRefusals(ChangeTokenPayload)],
     )
     async def update_token(
@@ -143,6 +145,29 @@ class TokenMutations:
                 info.context.actor,
                 node_ids.decode(node_ids.TOKEN, input.id),
                 input.to_changes(),
+                expected_version=input.expected_version,
+                wait_for=input.wait_for,
+            )
+        )
+
+    @strawberry.mutation(
+        description="Give a token more than it has: scopes, addresses, audiences, a later expiry, "
+        "an earlier beginning; as far as a new token of its account may have them. Only a person "
+        "who is signed in, has entered their password within ten minutes and may do all that the "
+        "token may can do this. Needs `tokens:write`.",
+        extensions=[TellsRefusals(ChangeTokenPayload)],
+    )
+    async def widen_token(
+        self,
+        info: Info,
+        input: Annotated[WidenTokenInput, strawberry.argument(description="Which, how.")],  # noqa: A002 - Relay's word
+    ) -> ChangeTokenPayload:
+        """Widen a token."""
+        return changed(
+            await info.context.service.tokens.widen(
+                info.context.actor,
+                node_ids.decode(node_ids.TOKEN, input.id),
+                input.to_widening(),
                 expected_version=input.expected_version,
                 wait_for=input.wait_for,
             )
@@ -197,6 +222,25 @@ class TokenMutations:
             await info.context.service.tokens.revoke(
                 info.context.actor,
                 node_ids.decode(node_ids.TOKEN, input.id),
+                reason=RevocationReason[input.reason.name],
+                wait_for=input.wait_for,
+            )
+        )
+
+    @strawberry.mutation(
+        description="End the token that calls, for good: who holds a token may always give it up, "
+        "whatever its scopes. A person signs out instead.",
+        extensions=[TellsRefusals(ChangeTokenPayload)],
+    )
+    async def revoke_viewer_token(
+        self,
+        info: Info,
+        input: Annotated[RevokeViewerTokenInput, strawberry.argument(description="Why.")],  # noqa: A002 - Relay's word
+    ) -> ChangeTokenPayload:
+        """Revoke the token that calls."""
+        return changed(
+            await info.context.service.tokens.revoke_own(
+                info.context.actor,
                 reason=RevocationReason[input.reason.name],
                 wait_for=input.wait_for,
             )

@@ -34,6 +34,16 @@ class TokenQueries:
         return ApiToken.of(await info.context.service.tokens.get(actor, token_id))
 
     @strawberry.field(
+        description="The API token that calls; null where a person does, or nobody. Needs no "
+        "scope: a token may always be told what it is."
+    )
+    async def viewer_token(self, info: Info) -> ApiToken | None:
+        """Read the token that calls."""
+        caller = info.context.caller
+        row = None if caller is None else await info.context.service.tokens.own(caller)
+        return None if row is None else ApiToken.of(row)
+
+    @strawberry.field(
         description="The tokens within reach: an account's own, a reseller's with those of its "
         "sub-accounts, the operator's all. Newest first unless `orderBy` says otherwise. Needs "
         "`tokens:read`."

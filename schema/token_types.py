@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Self
 
 import strawberry
+from strawberry.scalars import JSON
 
 from schema import node_ids
 from schema.account_types import Account
@@ -54,6 +55,37 @@ class ApiTokenSecret:
         )
 
 
+@strawberry.type(description="Who made a token.")
+class TokenCreator:
+    """Who made a token."""
+
+    token: strawberry.Private[TokenRow]
+    is_delegated: bool = strawberry.field(
+        description="Whether an account above the token's made it, on its behalf."
+    )
+
+    @strawberry.field(
+        description="The account that acted; null where it is above the caller's. Another than "
+        "the caller's own needs `accounts:read`."
+    )
+    async def account(self, info: Info) -> Account | None:
+        """Load it with the others of this page."""
+        account_id = self.token.creator_within(info.context.actor.reach)
+        if account_id is None:
+            return None
+        row = await info.context.accounts.load(account_id)
+        return None if row is None else Account.of(row)
+
+    @strawberry.field(
+        description="The person who was signed in; null where a token acted, where the person is "
+        "of an account above the caller's, and without `members:read`."
+    )
+    async def email(self, info: Info) -> str | None:
+        """Load it with the others of this page."""
+        member_id = self.token.created_by_member_id
+        return None if member_id is None else await info.context.emails.load(member_id)
+
+
 @strawberry.type(
     description="A token's record. A secret is told once, by `createToken` and `rotateToken`."
 )
@@ -88,6 +120,13 @@ class ApiToken(Node):
     )
     last_used_address: str | None = strawberry.field(description="From where.")
     version: int = strawberry.field(description="Grows with each change; for `expectedVersion`.")
+    description: str | None = strawberry.field(
+        description="What people write about it; 1–500 characters, some of them new lines."
+    )
+    metadata: JSON = strawberry.field(
+        description="What programs write about it: one object of at most 50 keys and 4,096 bytes, "
+        "whose values are texts, numbers, true, false or null. Empty is `{}`."
+    )
 
     @strawberry.field(description="What it is now.")
     def status(self, info: Info) -> TokenStatus:
@@ -110,6 +149,14 @@ class ApiToken(Node):
         """Read it off the secrets."""
         found = [row.reused_at for row in await info.context.secrets.load(self.row.id)]
         return max((instant for instant in found if instant is not None), default=None)
+
+    @strawberry.field(description="Who made it; null for what is older than this field.")
+    def created_by(self) -> TokenCreator | None:
+        """Read it off the row."""
+        account_id = self.row.created_by_account_id
+        if account_id is None:
+            return None
+        return TokenCreator(token=self.row, is_delegated=account_id != self.row.account_id)
 
     @strawberry.field(description="Whose it is.")
     async def account(self, info: Info) -> Account:
@@ -142,6 +189,8 @@ class ApiToken(Node):
             last_used_at=row.last_used_at,
             last_used_address=row.last_used_address,
             version=row.version,
+            description=row.description,
+            metadata=JSON(row.metadata),
         )
 
 

@@ -1,6 +1,7 @@
 """Use cases of accounts: create, read, suspend, resume, close, and the first operator."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from service import scopes, token_rules
@@ -9,14 +10,13 @@ from service.access.accounts import (
     change_account,
     find_account,
     find_accounts,
-    find_email,
     insert_account,
-    insert_member,
     list_sub_accounts,
     lock_account,
 )
 from service.access.actor import EVERYTHING, Actor
 from service.access.door import open_door
+from service.access.members import insert_member
 from service.access.system import system_has_operator
 from service.cache import Drop
 from service.clock import new_id
@@ -25,8 +25,9 @@ from service.names import ACCOUNT_NAME_CHARACTERS_MAX, clean_email, clean_name
 from service.paging import Page, PageRequest
 from service.passwords import Passwords
 from service.receipts import Propagation, PropagationWait
+from service.roles import Role
 from service.settings import Settings
-from service.verdict import AccountKind, CredentialKind
+from service.verdict import AccountKind
 from service.work import Unit, Work
 
 READ = "accounts:read"
@@ -52,6 +53,14 @@ class NewAccount:
 
     def __repr__(self) -> str:
         return f"NewAccount({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountChanges:
+    """A change of an account. None leaves a field as it is."""
+
+    name: str | None = None
+    grantable_scopes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +114,6 @@ class Accounts:
         async with open_door(actor.reach) as door:
             return await list_sub_accounts(door, actor.account_id, request)
 
-    async def email_of(self, actor: Actor) -> str | None:
-        """Return the address of the person signed in; None where a token acts."""
-        # A token carries the person who made it, for the notices; it does not act as that person.
-        if actor.kind is not CredentialKind.SESSION or actor.member_id is None:
-            return None
-        async with open_door(actor.reach) as door:
-            return await find_email(door, actor.member_id)
-
     async def create(self, actor: Actor, wanted: NewAccount) -> Account:
         """Create an account below the actor's, and its first member.
 
@@ -156,6 +157,63 @@ class Accounts:
                 kind=wanted.kind,
             )
             return await find_account(unit.door, account_id)
+
+    async def update(
+        self,
+        actor: Actor,
+        account_id: UUID,
+        changes: AccountChanges,
+        *,
+        wait_for: PropagationWait | None = None,
+    ) -> Changed:
+        """Change an account's name, or what its tokens and its people may do.
+
+        What it may grant caps every token and session that it has, at once: fewer scopes count as
+        a revoke, for a reseller's whole fleet. Its own nobody changes.
+
+        Raises:
+            InsufficientScope: Without ``accounts:write``.
+            Forbidden: If the scopes are the actor's own account's.
+            NotFound: If the account is not within reach.
+            AccountClosed: If it is closed.
+            InvalidInput: If nothing is to change, or a value is not allowed.
+            ScopeNotGrantable: If a scope is new to the account and the account above, or the
+                actor's own credential, may not grant it.
+        """
+        actor.require(WRITE)
+        if changes.grantable_scopes is not None and account_id == actor.account_id:
+            raise Forbidden("Nobody changes what their own account may grant.")
+        async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
+            before = await lock_account(unit.door, account_id)
+            columns = await self._columns(unit, actor, before, changes)
+            account = await change_account(unit.door, account_id, columns)
+            told: dict[str, Any] = {f"previous_{name}": getattr(before, name) for name in columns}
+            unit.audit("account.updated", account_id, account.owner, **(told | columns))
+            if "grantable_scopes" in columns:
+                unit.drop(Drop.of_account(account_id), account.owner)
+        return Changed(account, unit.propagation)
+
+    async def _columns(
+        self, unit: Unit, actor: Actor, before: Account, changes: AccountChanges
+    ) -> dict[str, str | list[str]]:
+        """Return the columns that a change sets."""
+        columns: dict[str, str | list[str]] = {}
+        if changes.name is not None:
+            columns["name"] = clean_name(changes.name, characters_max=ACCOUNT_NAME_CHARACTERS_MAX)
+        if changes.grantable_scopes is not None:
+            above_id = before.reseller_id if before.kind is AccountKind.CUSTOMER else None
+            above = await find_account(unit.door, above_id or actor.account_id)
+            grants = scopes.intersect(above.grantable_scopes, actor.scopes)
+            # What it has it may keep: a narrow credential can narrow what it could not grant.
+            columns["grantable_scopes"] = token_rules.clean_scopes(
+                changes.grantable_scopes,
+                catalogue=self.settings.scope_catalogue,
+                caps=((*grants, *before.grantable_scopes),),
+                field="grantableScopes",
+            )
+        if not columns:
+            raise InvalidInput("Name something to change.")
+        return columns
 
     async def suspend(
         self, actor: Actor, account_id: UUID, *, wait_for: PropagationWait | None = None
@@ -314,6 +372,7 @@ async def _insert_member(
             "account_id": account_id,
             "reseller_id": reseller_id,
             "email": email,
+            "role": Role.OWNER.value,
             "password_hash": password_hash,
             "created_at": unit.now,
         },

@@ -8,9 +8,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
+from schema.audit_download import download
 from schema.endpoint import GraphQLEndpoint
+from schema.live_endpoint import LiveEndpoint
 from service import pages
 from service.background import end
 from service.clock import Clock
@@ -40,12 +42,17 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Edge:
         ):
             edge.open(service, validator)
             relay = asyncio.create_task(service.relay.keep_relaying())
+            sealer = asyncio.create_task(service.sealer.keep_sealing())
             yield
+            await end(sealer)
             await end(relay)
 
+    graphql = GraphQLEndpoint(settings)
     app = Starlette(
         routes=[
-            Route("/graphql", GraphQLEndpoint(settings), methods=["GET", "POST"]),
+            Route("/graphql", graphql),
+            WebSocketRoute("/graphql", LiveEndpoint(graphql.schema, settings)),
+            Route("/audit/export", download, methods=["GET"]),
             *pages.routes(production=settings.environment == "production"),
         ],
         middleware=_middleware(settings),

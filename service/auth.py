@@ -46,18 +46,22 @@ def client_address(scope: Scope, trusted: tuple[Network, ...]) -> Address | None
     return address
 
 
+def is_foreign(headers: Headers, settings: Settings) -> bool:
+    """Return whether a page sent this that is none of ours. Programs send neither header."""
+    origin = headers.get("origin")
+    site = headers.get("sec-fetch-site")
+    if origin is not None:
+        return origin not in {_origin(settings.public_url), *settings.allowed_origins}
+    return site not in {None, "same-origin", "none"}
+
+
 def cookie_secret(headers: Headers, settings: Settings) -> str | None:
     """Return the session's secret of the cookie, if one of our own pages sent it; else None.
 
     A page elsewhere can make a browser send the cookie, but neither hide its ``Origin`` nor forge
     ``Sec-Fetch-Site`` (OWASP, CSRF Prevention: origin verification, fetch metadata).
     """
-    origin = headers.get("origin")
-    site = headers.get("sec-fetch-site")
-    own = {_origin(settings.public_url), *settings.allowed_origins}
-    if origin is not None and origin not in own:
-        return None
-    if origin is None and site not in {None, "same-origin", "none"}:
+    if is_foreign(headers, settings):
         return None
     cookies = SimpleCookie()
     try:
@@ -69,9 +73,21 @@ def cookie_secret(headers: Headers, settings: Settings) -> str | None:
 
 
 async def authenticate(
-    scope: Scope, validator: Validator, settings: Settings, *, request_id: str | None = None
+    scope: Scope,
+    validator: Validator,
+    settings: Settings,
+    *,
+    request_id: str | None = None,
+    is_use: bool = True,
 ) -> Actor | None:
     """Return who is calling, or None: nobody, or not validly.
+
+    Args:
+        scope: The request's, or the WebSocket's.
+        validator: The process' own.
+        settings: The process' own.
+        request_id: Told in the audit trail.
+        is_use: Whether this is told as the credential's last use.
 
     Raises:
         Unavailable: If the truth cannot be known; the caller is told to try again, not to sign in.
@@ -88,6 +104,7 @@ async def authenticate(
         secret,
         address=address,
         kind=CredentialKind.SESSION if session else CredentialKind.API_TOKEN,
+        is_use=is_use,
     )
     if verdict.status is Status.UNAVAILABLE:
         raise Unavailable

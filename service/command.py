@@ -1,24 +1,21 @@
 """The command line: ``tokenward --help``."""
 
-import asyncio
 import json
 import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from service import preflight
-from service.errors import ServiceError, SettingsRefused
-from service.logs import configure_logs
-from service.settings import Settings, read_settings
+from service.audit_command import audit
+from service.errors import SettingsRefused
+from service.invocation import run as run_action
+from service.invocation import settings_for
+from service.settings import read_settings
 
 LOCAL_DIRECTORY = Path(".local")
 GRACE_SECONDS = 8
-
-Result = TypeVar("Result")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,15 +46,17 @@ def web() -> None:
     from service.app import create_app  # noqa: PLC0415 - as above
     from service.composition import check_database  # noqa: PLC0415 - as above
     from service.http_protocol import HttpProtocol  # noqa: PLC0415 - as above
+    from service.websocket_protocol import options  # noqa: PLC0415 - as above
 
-    settings = _settings("database_url", "redis_url")
-    _run(check_database(settings))
+    settings = settings_for("database_url", "redis_url")
+    run_action(check_database(settings))
     preflight.check_port(settings.bind_host, settings.bind_port)
     uvicorn.run(
         create_app(settings),
         host=settings.bind_host,
         port=settings.bind_port,
         http=HttpProtocol,
+        **options(),
         # Forwarded addresses are read by service.auth, which knows whom to believe.
         proxy_headers=False,
         server_header=False,
@@ -79,8 +78,8 @@ def worker(concurrency: int) -> None:
     """Run the background tasks."""
     from service.composition import check_database  # noqa: PLC0415 - as in web
 
-    settings = _settings("database_url", "redis_url")
-    _run(check_database(settings))
+    settings = settings_for("database_url", "redis_url")
+    run_action(check_database(settings))
     _become_celery(
         "worker",
         "--pool=threads",
@@ -100,7 +99,7 @@ def worker(concurrency: int) -> None:
 )
 def beat(schedule: str) -> None:
     """Tell the workers when to run. One is enough; two do no harm."""
-    _settings("redis_url")
+    settings_for("redis_url")
     Path(schedule).parent.mkdir(parents=True, exist_ok=True)
     _become_celery("beat", f"--schedule={schedule}", "--pidfile=")
 
@@ -114,10 +113,10 @@ def migrate(target: str | None) -> None:
     """
     from service.migration import migrate as run_migration  # noqa: PLC0415 - as in web
 
-    settings = _settings("database_url")
+    settings = settings_for("database_url")
     if settings.environment == "production":
         preflight.require(settings, "database_owner_url")
-    _run(run_migration(settings, target=target))
+    run_action(run_migration(settings, target=target))
     click.echo("The database is at this version's schema.")
 
 
@@ -129,14 +128,14 @@ def create_operator(name: str, email: str, password: str) -> None:
     """Create the platform's operator, the first account of all."""
     from service.composition import check_database, open_service  # noqa: PLC0415 - as in web
 
-    settings = _settings("database_url", "redis_url")
+    settings = settings_for("database_url", "redis_url")
 
     async def create() -> None:
         await check_database(settings)
         async with open_service(settings) as service:
             await service.accounts.create_operator(name, email, password)
 
-    _run(create())
+    run_action(create())
     click.echo(f"{email} may sign in now.")
 
 
@@ -162,7 +161,7 @@ def demo(*, as_json: bool, migrated: bool) -> None:
     from service.local.demo import seed  # noqa: PLC0415 - as in web
     from service.migration import migrate as run_migration  # noqa: PLC0415 - as in web
 
-    settings = _settings("database_url", "redis_url")
+    settings = settings_for("database_url", "redis_url")
     if settings.environment == "production":
         raise click.ClickException("The demo has well-known passwords: not in production.")
 
@@ -173,8 +172,11 @@ def demo(*, as_json: bool, migrated: bool) -> None:
         async with open_service(settings) as service:
             return await seed(service)
 
-    seeded = _run(fill())
+    seeded = run_action(fill())
     click.echo(json.dumps(seeded) if as_json else json.dumps(seeded, indent=2))
+
+
+tokenward.add_command(audit)
 
 
 def main() -> None:
@@ -184,30 +186,6 @@ def main() -> None:
     except SettingsRefused as refused:
         click.echo(str(refused), err=True)
         sys.exit(2)
-
-
-def _settings(*servers: str) -> Settings:
-    """Read the settings of this process, which needs these servers to be named."""
-    settings = read_settings()
-    configure_logs(settings)
-    preflight.require(settings, *servers)
-    return settings
-
-
-def _run(action: Coroutine[Any, Any, Result]) -> Result:
-    """Run an action on the database; what is refused there is a sentence, not a traceback."""
-    import asyncpg  # noqa: PLC0415 - as in web
-    from tortoise.exceptions import BaseORMException  # noqa: PLC0415 - as in web
-
-    refusals = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, BaseORMException)
-    try:
-        return asyncio.run(action)
-    except ServiceError as refused:
-        raise click.ClickException(refused.message) from None
-    except refusals as refused:
-        reason = str(refused) or type(refused).__name__  # a TimeoutError says nothing
-        hint = ". Run `tokenward migrate`." if reason.startswith("relation ") else ""
-        raise click.ClickException(f"The database cannot be used: {reason}{hint}") from None
 
 
 def _become_celery(*arguments: str) -> None:

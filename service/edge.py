@@ -28,6 +28,7 @@ from service.composition import Service
 from service.errors import TooManyAttempts, Unavailable
 from service.holders import CALLS_SECONDS
 from service.settings import Settings
+from service.streams import Streams
 from service.token_rules import is_audience
 from service.tokens import RevocationReason
 from service.validator import Validator
@@ -68,6 +69,7 @@ class Edge:
         self._validator = validator
         self._app.state.service = service
         self._app.state.validator = validator
+        self._app.state.streams = Streams(validator, self._settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

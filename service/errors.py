@@ -48,12 +48,74 @@ class SignInFailed(ServiceError):
     sentence = "The e-mail address or the password is not right."
 
 
+class PasswordRequired(ServiceError):
+    """This needs a person who is signed in and entered their password within ten minutes."""
+
+    code = "PASSWORD_REQUIRED"
+    status = 403
+    sentence = "Enter your password again."
+
+
+class LinkEnded(ServiceError):
+    """The link to set a password was used, has ended, or is not the newest."""
+
+    code = "LINK_ENDED"
+    status = 410
+    sentence = "This link can no longer be used. Ask for a new one."
+
+
 class TooManyAttempts(ServiceError):
-    """Sign-in is paused for this account or address."""
+    """Signing in, links or invitations are paused for this person, account or address."""
 
     code = "TOO_MANY_ATTEMPTS"
     status = 429
     sentence = "Too many failed attempts. Try again in 15 minutes."
+
+
+class TooManyStreams(ServiceError):
+    """Too many subscriptions are open: of this credential, this account, or in all."""
+
+    code = "TOO_MANY_STREAMS"
+    status = 429
+    sentence = "Too many subscriptions are open. Close some, or try again later."
+
+
+class TooManyRequests(ServiceError):
+    """The caller has spent its points; they are restored by the second, and nothing was done."""
+
+    code = "TOO_MANY_REQUESTS"
+    status = 429
+    sentence = "You have asked for too much in a short time. Try again later."
+
+    def __init__(self, retry_after_seconds: int = 1) -> None:
+        super().__init__()
+        self.retry_after_seconds = retry_after_seconds
+
+
+class CostExceeded(ServiceError):
+    """The document asks for more at once than any may; the message tells the points."""
+
+    code = "COST_EXCEEDED"
+    sentence = "The document asks for too much at once."
+
+
+class DocumentNotTrusted(ServiceError):
+    """Only documents that are listed may run here, and this one is not, or its hash is wrong."""
+
+    code = "DOCUMENT_NOT_TRUSTED"
+    status = 403
+    sentence = "This document is not one of those that may run here."
+
+
+class TimedOut(ServiceError):
+    """It took too long and was ended; what it was to change is changed as a whole or not at all."""
+
+    code = "TIMEOUT"
+    status = 503
+    sentence = (
+        "This took too long and was ended. What it was to change is changed as a whole or not at "
+        "all: look, before you repeat it."
+    )
 
 
 class InsufficientScope(ServiceError):
@@ -128,12 +190,36 @@ class IdempotencyConflict(ServiceError):
     sentence = "This idempotency key was used for another request. Choose a new one."
 
 
+class LastOwner(ServiceError):
+    """The account would be left without an owner who can sign in."""
+
+    code = "LAST_OWNER"
+    status = 409
+    sentence = "An account keeps at least one owner who can sign in."
+
+
 class VersionConflict(ServiceError):
     """Somebody else changed the object since it was read."""
 
     code = "VERSION_CONFLICT"
     status = 409
     sentence = "The object has changed since you read it. Read it again."
+
+
+class SelectionChanged(ServiceError):
+    """More tokens are selected than the caller expected; look again before changing them."""
+
+    code = "SELECTION_CHANGED"
+    status = 409
+    sentence = "More tokens are selected by now than you expect. Do the dry run again."
+
+
+class TooManyJobs(ServiceError):
+    """The account has as many unfinished jobs as it may have; wait for one, or cancel one."""
+
+    code = "TOO_MANY_JOBS"
+    status = 429
+    sentence = "Too many jobs are not finished yet. Wait for one or cancel one."
 
 
 class WideningRefused(ServiceError):
@@ -150,6 +236,30 @@ class ScopeNotGrantable(ServiceError):
     code = "SCOPE_NOT_GRANTABLE"
     status = 403
     sentence = "A scope is unknown or cannot be granted by this account."
+
+
+class TemplateNameTaken(ServiceError):
+    """Another template of the account bears this name."""
+
+    code = "TEMPLATE_NAME_TAKEN"
+    status = 409
+    sentence = "Another template of this account already has that name."
+
+
+class PolicyViolation(ServiceError):
+    """A token would break a rule that the platform, the reseller or the account has set."""
+
+    code = "POLICY_VIOLATION"
+    status = 403
+    sentence = "A policy does not allow that."
+
+
+class DelegationRefused(ServiceError):
+    """The account has its reseller neither create nor rotate nor widen tokens on its behalf."""
+
+    code = "DELEGATION_REFUSED"
+    status = 403
+    sentence = "This account does not let its reseller create, rotate or widen tokens for it."
 
 
 class AccountClosed(ServiceError):

@@ -2,10 +2,12 @@
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.slow_readers import CutsOffSlowReaders
+
 HEAD_BYTES_MAX = 256 * 1024  # a first piece may hold the beginning of the body, too
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
     """Refuses a head without end, and takes no trailer for a header.
 
     httptools reads a head of any size, on the event loop, before anybody is asked who they are. And

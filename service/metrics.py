@@ -10,6 +10,8 @@ from contextlib import suppress
 from math import isfinite
 
 from service import canary, heartbeat
+from service.access.job_queue import system_jobs_lag
+from service.access.seals import system_unsealed
 from service.access.system import system_outbox_lag
 from service.cache import Failed
 from service.composition import Service
@@ -22,6 +24,9 @@ SENSELESS = (KeyError, ValueError)  # what stands in Redis and none of us wrote
 _MEANINGS = {
     "staleness_bound_seconds": "The published bound.",
     "outbox_lag_seconds": "For how long the oldest unconfirmed drop has been waiting.",
+    "trail_unsealed_events": "Audit events that wait for their seal.",
+    "trail_unsealed_seconds": "For how long the oldest of them has been waiting.",
+    "jobs_lag_seconds": "For how long the job whose turn it is has been waiting.",
     "worker_heartbeat_seconds": "How long ago a worker last ran a task.",
     "validators_known": "Validators heard within the bound.",
     "validators_silent": "Those of them that have gone silent.",
@@ -35,7 +40,7 @@ _MEANINGS = {
 async def exposition(service: Service) -> str:
     """Return the metrics as Prometheus reads them."""
     values = {"staleness_bound_seconds": service.settings.staleness_bound_seconds}
-    for read in (_outbox, _worker, _validators, _canary):
+    for read in (_outbox, _trail, _jobs, _worker, _validators, _canary):
         with suppress(Unavailable, *Failed, *SENSELESS):
             async with asyncio.timeout(READ_SECONDS_MAX):
                 values |= await read(service)
@@ -44,6 +49,18 @@ async def exposition(service: Service) -> str:
 
 async def _outbox(service: Service) -> dict[str, float]:
     return {"outbox_lag_seconds": await system_outbox_lag(service.clock.now())}
+
+
+async def _trail(service: Service) -> dict[str, float]:
+    unsealed = await system_unsealed(service.clock.now())
+    return {
+        "trail_unsealed_events": float(unsealed.count),
+        "trail_unsealed_seconds": unsealed.oldest_seconds,
+    }
+
+
+async def _jobs(service: Service) -> dict[str, float]:
+    return {"jobs_lag_seconds": await system_jobs_lag(service.clock.now())}
 
 
 async def _worker(service: Service) -> dict[str, float]:

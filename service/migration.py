@@ -9,19 +9,40 @@ from service.settings import Settings
 
 ADVISORY_LOCK = 0x746F6B656E  # "token"; two migrations at once would both create the history table
 
-FUNCTIONS = ("credential_by_digest(bytea)", "reseller_caps(uuid)", "forget_canaries(timestamptz)")
+FUNCTIONS = (
+    "credential_by_digest(bytea)",
+    "reseller_caps(uuid)",
+    "event_actor(uuid)",
+    "forget_canaries(timestamptz)",
+    "policy_levels(uuid)",
+    "templates_for(uuid)",
+)
 TABLES = (
     "account",
     "member",
+    "password_reset",
     "api_token",
     "secret",
     "replay",
+    "job",
+    "job_item",
     "notice",
     "audit_event",
+    "policy",
+    "scope_template",
     "outbox_event",
 )
-FORGETTABLE = {"outbox_event", "replay"}
+COUNTED = ("token_count", "token_total")
+"""Tables that triggers keep: the application may read them, and writes none of it."""
+FORGETTABLE = {"outbox_event", "replay", "password_reset", "scope_template", "job"}
 """Tables whose rows the application may delete; of the others none ever goes."""
+SEAL = "position, sequence, hash"
+"""All that the application may write of an event that is there; a trigger lets it do so once."""
+
+_HAS_SEAL = (
+    "SELECT count(*) FROM information_schema.columns"
+    " WHERE table_name = 'audit_event' AND column_name = 'hash'"
+)
 
 
 async def migrate(settings: Settings, *, target: str | None = None) -> None:
@@ -62,21 +83,31 @@ async def grant(connection: asyncpg.Connection, role: str) -> None:
     existing = {
         row["relname"]
         for row in await connection.fetch(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname = ANY($1)", TABLES
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname = ANY($1)",
+            TABLES + COUNTED,
         )
     }
     quoted = '"' + role.replace('"', '""') + '"'
-    for table in TABLES:
-        if table not in existing:
-            continue
-        await connection.execute(f"GRANT SELECT, INSERT ON {table} TO {quoted}")
-        if table != "audit_event":
-            await connection.execute(f"GRANT UPDATE ON {table} TO {quoted}")
-    for table in FORGETTABLE & existing:
-        await connection.execute(f"GRANT DELETE ON {table} TO {quoted}")
+    for table in sorted(existing):
+        await connection.execute(f"GRANT {', '.join(_rights(table))} ON {table} TO {quoted}")
+    if await connection.fetchval(_HAS_SEAL):
+        await connection.execute(f"GRANT UPDATE ({SEAL}) ON audit_event TO {quoted}")
     for function in FUNCTIONS:
         if await connection.fetchval("SELECT to_regprocedure($1)", function) is not None:
             await connection.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {quoted}")
+
+
+def _rights(table: str) -> list[str]:
+    """Return what the application may do with the rows of a table."""
+    if table in COUNTED:
+        return ["SELECT"]
+    may = {
+        "SELECT": True,
+        "INSERT": True,
+        "UPDATE": table != "audit_event",
+        "DELETE": table in FORGETTABLE,
+    }
+    return [right for right, is_given in may.items() if is_given]
 
 
 async def bypasses_row_security(connection: asyncpg.Connection) -> bool:

@@ -5,8 +5,8 @@ from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.migrations.schema_generator.state import State
 
 
-class KnowField(ops.AddField):
-    """Tell Tortoise of a column that the SQL beside this file adds."""
+class _LeftToSql:
+    """Leaves the database alone; only what Tortoise knows of the models changes."""
 
     async def database_forward(
         self,
@@ -25,3 +25,11 @@ class KnowField(ops.AddField):
         state_editor: BaseSchemaEditor | None = None,
     ) -> None:
         """Do nothing: the SQL does."""
+
+
+class KnowField(_LeftToSql, ops.AddField):
+    """Tell Tortoise of a column that the SQL beside this file adds."""
+
+
+class KnowAlteredField(_LeftToSql, ops.AlterField):
+    """Tell Tortoise of a column that the SQL beside this file changes."""

@@ -12,6 +12,7 @@ from tortoise.contrib.postgres.fields import ArrayField
 from tortoise.models import Model
 
 from service.clock import new_id
+from service.roles import Role
 from service.verdict import AccountKind, CredentialKind
 
 
@@ -49,15 +50,38 @@ class Account(Model):
 class Member(TenantRow):
     """A person who signs in for an account, by an e-mail address unique on the platform."""
 
-    email = fields.CharField(max_length=254, unique=True)
-    password_hash = fields.CharField(max_length=255)
+    email = fields.CharField(max_length=254)
+    role = fields.CharEnumField(Role, max_length=7)
+    password_hash = fields.CharField(max_length=255, null=True)
+    password_changed_at = fields.DatetimeField(null=True)
+    password_version = fields.IntField(default=1)
     created_at = fields.DatetimeField()
     disabled_at = fields.DatetimeField(null=True)
+    version = fields.IntField(default=1)
 
     class Meta:
         """Table options."""
 
         table = "member"
+
+
+class PasswordReset(TenantRow):
+    """That a member is to set a password by a link; the worker makes its secret and sends it."""
+
+    member_id = fields.UUIDField(unique=True)
+    purpose = fields.CharField(max_length=10)
+    created_at = fields.DatetimeField()
+    due_at = fields.DatetimeField(null=True)
+    attempts = fields.SmallIntField(default=0)
+    digest = fields.BinaryField(null=True)
+    expires_at = fields.DatetimeField(null=True)
+    sent_at = fields.DatetimeField(null=True)
+    failure = fields.CharField(max_length=200, null=True)
+
+    class Meta:
+        """Table options."""
+
+        table = "password_reset"
 
 
 class ApiToken(TenantRow):
@@ -82,7 +106,14 @@ class ApiToken(TenantRow):
     swept_at = fields.DatetimeField(null=True)
     last_used_at = fields.DatetimeField(null=True)
     last_used_address = fields.CharField(max_length=45, null=True)
+    password_confirmed_at = fields.DatetimeField(null=True)
     version = fields.IntField(default=1)
+    description = fields.CharField(max_length=500, null=True)
+    metadata: fields.Field[dict[str, Any]] = fields.JSONField()
+    created_by_account_id = fields.UUIDField(null=True)
+    created_by_member_id = fields.UUIDField(null=True)
+    counted_as = fields.SmallIntField(default=0)
+    recount_at = fields.DatetimeField(null=True)
 
     class Meta:
         """Table options."""
@@ -132,6 +163,52 @@ class Replay(TenantRow):
         unique_together = (("principal_id", "key_digest"),)
 
 
+class Job(TenantRow):
+    """A change of many tokens, as far as it has come.
+
+    ``due_at`` is whose turn it is: whoever was served goes behind, whoever failed waits.
+    """
+
+    kind = fields.CharField(max_length=7)
+    state = fields.CharField(max_length=9)
+    parameters: fields.Field[dict[str, Any]] = fields.JSONField()
+    idempotency_key = fields.CharField(max_length=100, null=True)
+    request_digest = fields.BinaryField()
+    total = fields.IntField()
+    succeeded = fields.IntField(default=0)
+    failed = fields.IntField(default=0)
+    skipped = fields.IntField(default=0)
+    created_at = fields.DatetimeField()
+    started_at = fields.DatetimeField(null=True)
+    finished_at = fields.DatetimeField(null=True)
+    due_at = fields.DatetimeField()
+    attempts = fields.SmallIntField(default=0)
+    error_code = fields.CharField(max_length=40, null=True)
+    actor_member_id = fields.UUIDField(null=True)
+    actor_token_id = fields.UUIDField()
+    address = fields.CharField(max_length=45, null=True)
+    request_id = fields.CharField(max_length=64, null=True)
+
+    class Meta:
+        """Table options."""
+
+        table = "job"
+
+
+class JobItem(TenantRow):
+    """One token of a job, and what became of it."""
+
+    job_id = fields.UUIDField()
+    token_id = fields.UUIDField()
+    state = fields.CharField(max_length=9)
+    error_code = fields.CharField(max_length=40, null=True)
+
+    class Meta:
+        """Table options."""
+
+        table = "job_item"
+
+
 class Notice(TenantRow):
     """The ledger of expiry e-mails: what was sent, to whom, or why not."""
 
@@ -155,7 +232,7 @@ class Notice(TenantRow):
 
 
 class AuditEvent(TenantRow):
-    """One change, told in the transaction that made it; never updated, never deleted."""
+    """One change, told in the transaction that made it; sealed once, and never changed again."""
 
     occurred_at = fields.DatetimeField()
     action = fields.CharField(max_length=40)
@@ -166,11 +243,49 @@ class AuditEvent(TenantRow):
     address = fields.CharField(max_length=45, null=True)
     request_id = fields.CharField(max_length=64, null=True)
     details: fields.Field[dict[str, Any]] = fields.JSONField()
+    position = fields.BigIntField(null=True)
+    sequence = fields.BigIntField(null=True)
+    hash = fields.BinaryField(null=True)
 
     class Meta:
         """Table options."""
 
         table = "audit_event"
+
+
+class Policy(TenantRow):
+    """What one level asks of the tokens of an account and of all below it."""
+
+    level = fields.CharField(max_length=8)
+    max_lifetime_days = fields.IntField(null=True)
+    requires_address_limits = fields.BooleanField()
+    allowed_ip_ranges: fields.Field[list[str] | None] = ArrayField("text", null=True)
+    allowed_scopes: fields.Field[list[str] | None] = ArrayField("text", null=True)
+    token_cap = fields.IntField(null=True)
+    notice_threshold_days: fields.Field[list[int] | None] = ArrayField("int", null=True)
+    allows_delegation = fields.BooleanField()
+    changed_at = fields.DatetimeField()
+    version = fields.IntField(default=1)
+
+    class Meta:
+        """Table options."""
+
+        table = "policy"
+
+
+class ScopeTemplate(TenantRow):
+    """Scopes under a name, offered to whoever makes a token."""
+
+    name = fields.CharField(max_length=50)
+    description = fields.CharField(max_length=500, null=True)
+    scopes: fields.Field[list[str]] = ArrayField("text")
+    created_at = fields.DatetimeField()
+    version = fields.IntField(default=1)
+
+    class Meta:
+        """Table options."""
+
+        table = "scope_template"
 
 
 class OutboxEvent(TenantRow):

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from functools import partial
 
 import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -12,8 +13,11 @@ from service.access.notices import (
     ATTEMPTS_MAX,
     CLAIM,
     Digest,
+    WideSchedule,
     system_claim_crossings,
     system_claim_digest,
+    system_find_platform_thresholds,
+    system_find_wide_schedules,
     system_mark_failed,
     system_mark_sent,
     system_postpone,
@@ -73,18 +77,26 @@ class Notices:
         return sent
 
     async def _claim_crossings(self) -> None:
-        now = self.clock.now()
-        thresholds = self.settings.notice_threshold_days
-        place = await system_claim_crossings(now, thresholds, after=None, limit=BATCH)
+        own = await system_find_platform_thresholds()
+        thresholds = tuple({*self.settings.notice_threshold_days, *own})
+        await self._claim(thresholds, None)
+        for schedule in await system_find_wide_schedules(max(thresholds)):
+            await self._claim(thresholds, schedule)
+
+    async def _claim(self, thresholds: tuple[int, ...], schedule: WideSchedule | None) -> None:
+        claim = partial(
+            system_claim_crossings, self.clock.now(), thresholds, limit=BATCH, schedule=schedule
+        )
+        place = await claim(after=None)
         while place is not None:
-            place = await system_claim_crossings(now, thresholds, after=place, limit=BATCH)
+            place = await claim(after=place)
 
     async def _note_refusal(self, digest: Digest, refused: MailRefused) -> None:
         """Give up what cannot arrive; try the rest again, each time after twice as long."""
         ends = refused.permanent or digest.attempts >= ATTEMPTS_MAX
         log.warning("notice.refused", digest=str(digest.id), reason=refused.reason, final=ends)
         if ends:
-            await system_mark_failed(digest, refused.reason)
+            await system_mark_failed(digest, refused.reason, self.clock.now())
         else:
             until = self.clock.now() + CLAIM * 2 ** (digest.attempts - 1)
             await system_postpone(digest, until, refused.reason)

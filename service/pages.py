@@ -14,6 +14,7 @@ from service.metrics import exposition
 log = structlog.get_logger("tokenward.http")
 
 _HOME = resources.files("service").joinpath("home/index.html").read_text(encoding="utf-8")
+_RESET = resources.files("service").joinpath("home/reset.html").read_text(encoding="utf-8")
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'none'",
@@ -24,6 +25,11 @@ _PAGE_HEADERS = {
 async def home(_: Request) -> Response:
     """Show a page to sign in on and to ask anything of the API."""
     return HTMLResponse(_HOME, headers=_PAGE_HEADERS)
+
+
+async def reset_password(_: Request) -> Response:
+    """Show a page to set a password on, by the link of an e-mail."""
+    return HTMLResponse(_RESET, headers=_PAGE_HEADERS)
 
 
 async def schema(_: Request) -> Response:
@@ -59,6 +65,7 @@ def routes(*, production: bool) -> list[BaseRoute]:
     """Return the routes; the schema, like introspection, stays out of production."""
     everywhere: list[BaseRoute] = [
         Route("/", home),
+        Route("/reset-password", reset_password),
         Mount("/home", StaticFiles(packages=[("service", "home")])),
         Route("/healthz", healthz),
         Route("/readyz", readyz),

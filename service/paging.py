@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -44,6 +45,21 @@ class Cursor:
             raise InvalidInput(
                 "This cursor is not from a list in this order.", field="after"
             ) from None
+
+    @property
+    def instant(self) -> datetime:
+        """The key, where that is an instant.
+
+        Raises:
+            InvalidInput: If it is none, which no list of ours has handed out.
+        """
+        try:
+            instant = datetime.fromisoformat(self.key)
+            if instant.tzinfo is None:
+                raise ValueError("without its time zone")
+            return instant.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise InvalidInput("This cursor is not from this list.", field="after") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,10 +37,7 @@ class Passwords:
         Raises:
             InvalidInput: If it has fewer than 12 or more than 200 characters.
         """
-        if not CHARACTERS_MIN <= len(password) <= CHARACTERS_MAX or not _is_text(password):
-            raise InvalidInput(
-                f"Use {CHARACTERS_MIN} to {CHARACTERS_MAX} characters.", field="password"
-            )
+        check_new_password(password, field="password")
         return await self._run(self._hasher.hash, password)
 
     async def verify(self, password: str, known: str | None) -> tuple[bool, str | None]:
@@ -68,6 +65,16 @@ class Passwords:
             return await loop.run_in_executor(self._threads, partial(work, *arguments))
         finally:
             self._queued -= 1
+
+
+def check_new_password(password: str, *, field: str) -> None:
+    """Let a new password pass.
+
+    Raises:
+        InvalidInput: If it has fewer than 12 or more than 200 characters.
+    """
+    if not CHARACTERS_MIN <= len(password) <= CHARACTERS_MAX or not _is_text(password):
+        raise InvalidInput(f"Use {CHARACTERS_MIN} to {CHARACTERS_MAX} characters.", field=field)
 
 
 def _is_text(text: str) -> bool:

@@ -4,15 +4,16 @@ A receipt never makes anything safer; it tells what is so. The bound holds witho
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from service.access.actor import Actor
 from service.access.door import open_door
-from service.access.outbox import find_drops
+from service.access.outbox import find_drops, find_drops_of_many
 from service.cache import Cache, Report, Revision
 from service.clock import Clock, boottime
 
@@ -118,6 +119,21 @@ class Receipts:
         actor.require(READ)
         return await self.find(actor, receipt_id)
 
+    async def get_many(self, actor: Actor, receipt_ids: list[UUID]) -> list[Propagation | None]:
+        """Return how far some narrowings have come, in the order of their ids; None beyond reach.
+
+        Raises:
+            InsufficientScope: Without ``tokens:read``.
+        """
+        actor.require(READ)
+        async with open_door(actor.reach) as door:
+            found = await find_drops_of_many(door, receipt_ids)
+        receipts = [
+            self._receipt(receipt_id, found[receipt_id]) if receipt_id in found else None
+            for receipt_id in receipt_ids
+        ]
+        return [None if receipt is None else await self.progress(receipt) for receipt in receipts]
+
     async def find(self, actor: Actor, receipt_id: UUID) -> Propagation:
         """Return the same to another use case, which has asked for its own scope.
 
@@ -126,7 +142,7 @@ class Receipts:
         """
         return await self.progress(await self._find(actor, receipt_id))
 
-    async def watch(self, actor: Actor, receipt_id: UUID) -> AsyncIterator[Propagation]:
+    async def watch(self, actor: Actor, receipt_id: UUID) -> AsyncGenerator[Propagation, None]:
         """Yield how far a narrowing has come, whenever that changes, until every validator is done.
 
         Ends at the bound at the latest.
@@ -210,6 +226,9 @@ class Receipts:
     async def _find(self, actor: Actor, receipt_id: UUID) -> Receipt:
         async with open_door(actor.reach) as door:
             rows = await find_drops(door, receipt_id)
+        return self._receipt(receipt_id, rows)
+
+    def _receipt(self, receipt_id: UUID, rows: list[dict[str, Any]]) -> Receipt:
         now = self.clock.now()
         confirmed = all(row["revision"] is not None for row in rows)
         return Receipt(

@@ -82,7 +82,7 @@ class Replays:
             InvalidInput: If the key has another form.
             IdempotencyConflict: If it was used for something else.
         """
-        key = _clean_key(request.key)
+        key = clean_key(request.key)
         principal = _principal(actor)
         key_digest = self._derive(principal, key, purpose="name")
         row = {
@@ -144,7 +144,12 @@ def _principal(actor: Actor) -> UUID:
     return actor.token_id
 
 
-def _clean_key(key: str) -> str:
+def clean_key(key: str) -> str:
+    """Return an idempotency key.
+
+    Raises:
+        InvalidInput: If it has another form.
+    """
     if not KEY_CHARACTERS_MIN <= len(key) <= KEY_CHARACTERS_MAX or not (
         key.isascii() and key.isprintable() and " " not in key
     ):

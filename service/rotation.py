@@ -32,6 +32,7 @@ from service.errors import (
     ScopeNotGrantable,
     TokenEnded,
 )
+from service.policies import check_delegation
 from service.receipts import Propagation, PropagationWait
 from service.replays import Replays, Request
 from service.secret_format import NewSecret, make_secret
@@ -105,8 +106,8 @@ class Rotations:
             ScopeNotGrantable: If the token may do what the actor's own credential may not.
             RotationInProgress: If an old secret is retiring already, unless somebody else than the
                 token itself allows no grace.
-            InsufficientScope, NotFound, TokenEnded, VersionConflict, InvalidInput,
-                IdempotencyConflict: See service.errors.
+            DelegationRefused, InsufficientScope, NotFound, TokenEnded, VersionConflict,
+                InvalidInput, IdempotencyConflict: See service.errors.
         """
         actor.require(WRITE)
         if not 0 <= wanted.grace_period_seconds <= GRACE_SECONDS_MAX:
@@ -114,7 +115,7 @@ class Rotations:
         secret = make_secret(self.settings.token_label, self.settings.pepper_keys)
         async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
             token = await lock_token(unit.door, wanted.token_id)
-            _refuse_wider(actor, token)
+            await _refuse_beyond(unit, actor, token)
             replay = None
             if idempotency_key is not None:
                 request = Request(idempotency_key, "rotateToken", wanted)
@@ -256,10 +257,11 @@ async def _find_retiring(unit: Unit, token_id: UUID) -> Secret | None:
     return None
 
 
-def _refuse_wider(actor: Actor, token: Token) -> None:
+async def _refuse_beyond(unit: Unit, actor: Actor, token: Token) -> None:
     # Else a narrow token would get hold of a wide one's secret.
     if not scopes.covers_all(actor.scopes, token.scopes):
         raise ScopeNotGrantable("The token may do what the caller may not.")
+    await check_delegation(unit.door, actor, token.account_id)
 
 
 def _refuse_ended(unit: Unit, token: Token) -> None:

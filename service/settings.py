@@ -131,6 +131,7 @@ class Settings(BaseSettings):
         (
             "accounts:read",
             "accounts:write",
+            "audit:read",
             "databases:read",
             "databases:write",
             "dns:read",
@@ -139,6 +140,8 @@ class Settings(BaseSettings):
             "files:write",
             "mail:read",
             "mail:write",
+            "members:read",
+            "members:write",
             "tokens:introspect",
             "tokens:read",
             "tokens:write",
@@ -157,6 +160,17 @@ class Settings(BaseSettings):
     )
     sign_in_attempts_per_address: int = Field(
         100, ge=1, le=100_000, description="Failed sign-ins per client address, whoever tries."
+    )
+    cost_budget: int = Field(
+        10_000, ge=5_000, description="Points that one credential may spend on GraphQL at once."
+    )
+    cost_restore_per_second: int = Field(
+        500, ge=1, le=1_000_000, description="Points that it gets back each second."
+    )
+    trusted_documents: str = Field(
+        "",
+        description="A file of the GraphQL documents that may run (`python -m "
+        "schema.trusted_documents`); in production, set, no other may. Empty: any may.",
     )
     notice_threshold_days: Annotated[tuple[int, ...], NoDecode] = Field(
         (30, 7, 1), description="Days before an expiry at which people are told, comma-separated."

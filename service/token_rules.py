@@ -171,6 +171,89 @@ def earlier_expiry(
     return wanted
 
 
+def later_begin(
+    wanted: datetime, *, previous: datetime | None, expires_at: datetime | None
+) -> datetime:
+    """Return a beginning that is no earlier than the previous one, in UTC.
+
+    Raises:
+        WideningRefused: If it is earlier.
+        InvalidInput: If the token would expire before it begins.
+    """
+    wanted = clean_instant(wanted, field="notBefore")
+    if previous is not None and wanted < previous:
+        raise WideningRefused(field="notBefore")
+    if expires_at is not None and wanted >= expires_at:
+        raise InvalidInput("It would expire before it begins.", field="notBefore")
+    return wanted
+
+
+def wider_ranges(previous: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return ranges that allow every address which the previous ones did.
+
+    Raises:
+        InvalidInput: If they do not, or one is no range.
+    """
+    ranges = addresses.clean_ranges(wanted)
+    check_covers(field="allowedIpRanges", covers=addresses.narrows(previous, ranges))
+    return list(ranges)
+
+
+def wider_audiences(previous: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return audiences that hold all of the previous ones; none is everybody.
+
+    Raises:
+        InvalidInput: If they do not, or one has another form.
+    """
+    audiences = clean_audiences(wanted)
+    covers = not audiences or (bool(previous) and set(previous) <= set(audiences))
+    check_covers(field="audiences", covers=covers)
+    return audiences
+
+
+def later_expiry(
+    wanted: datetime | None,
+    *,
+    previous: datetime | None,
+    now: datetime,
+    lifetime_days_max: int | None,
+) -> datetime | None:
+    """Return an expiry, None being never, that is no earlier than the previous one, in UTC.
+
+    Raises:
+        InvalidInput: If it is earlier, or later than the platform allows from now on.
+    """
+    _, expires_at = clean_span(None, wanted, now=now, lifetime_days_max=lifetime_days_max)
+    covers = expires_at is None or (previous is not None and expires_at >= previous)
+    check_covers(field="expiresAt", covers=covers)
+    return expires_at
+
+
+def earlier_begin(wanted: datetime | None, *, previous: datetime | None) -> datetime | None:
+    """Return a beginning, None being at once, that is no later than the previous one, in UTC.
+
+    Raises:
+        InvalidInput: If it is later.
+    """
+    if wanted is None:
+        return None
+    wanted = clean_instant(wanted, field="notBefore")
+    check_covers(field="notBefore", covers=previous is not None and wanted <= previous)
+    return wanted
+
+
+def check_covers(*, field: str, covers: bool) -> None:
+    """Let a widening pass in which a field's new value includes all of the old one.
+
+    Raises:
+        InvalidInput: If it would also take something away.
+    """
+    if not covers:
+        raise InvalidInput(
+            "This would also take something away. Use `updateToken` for that.", field=field
+        )
+
+
 def _check_future(expires_at: datetime, now: datetime) -> None:
     if expires_at <= now:
         raise InvalidInput("The expiry lies in the past.", field="expiresAt")

@@ -17,6 +17,7 @@ from service.cache import Drop
 from service.clock import Clock, new_id
 from service.outbox import Relay
 from service.receipts import Propagation, PropagationWait, Receipt, Receipts
+from service.sealer import Sealer
 
 
 @dataclass
@@ -40,7 +41,14 @@ class Unit:
     _drops: list[Drop] = field(default_factory=list)
 
     def audit(
-        self, action: str, subject_id: UUID, owner: tuple[UUID, UUID | None], **details: Any
+        self,
+        action: str,
+        subject_id: UUID,
+        owner: tuple[UUID, UUID | None],
+        *,
+        address: str | None = None,
+        request_id: str | None = None,
+        **details: Any,
     ) -> None:
         """Tell a change.
 
@@ -48,6 +56,8 @@ class Unit:
             action: ``noun.verb`` in the past tense.
             subject_id: What was changed.
             owner: The account whose trail it is, and its reseller.
+            address: From where, where nobody is signed in who could tell.
+            request_id: By which request, where nobody is.
             details: Values that JSON can hold; never a secret.
         """
         actor = self.actor
@@ -62,8 +72,8 @@ class Unit:
                 "actor_account_id": actor and actor.account_id,
                 "actor_member_id": actor and actor.member_id,
                 "actor_token_id": actor and actor.token_id,
-                "address": actor and actor.address,
-                "request_id": actor and actor.request_id,
+                "address": actor.address if actor else address,
+                "request_id": actor.request_id if actor else request_id,
                 "details": encode_json(details),
             }
         )
@@ -93,6 +103,11 @@ class Unit:
             await self.door.query(Statement().insert("outbox_event", self._outbox_rows))
 
     @property
+    def tells(self) -> bool:
+        """Whether it adds to the audit trail."""
+        return bool(self._audit_rows)
+
+    @property
     def drops(self) -> list[Drop]:
         """What is dropped after the commit."""
         return self._drops
@@ -110,6 +125,7 @@ class Work:
     relay: Relay
     receipts: Receipts
     clock: Clock
+    sealer: Sealer
 
     @asynccontextmanager
     async def begin(
@@ -128,6 +144,8 @@ class Work:
             unit = Unit(door, self.clock.now(), actor)
             yield unit
             await unit.write()
+        if unit.tells:
+            self.sealer.wake()
         if unit.drops:
             committed_at = self.clock.now()
             revisions = await self.relay.deliver(unit.outbox_ids, unit.drops, committed_at)

@@ -41,4 +41,11 @@ ROWS: dict[str, Row] = {
         ),
         (NOBODY, NOTHING, NOTHING, NOTHING, NEVER, OK, OK, SCOPE, OK, NOBODY, NOBODY),
     ),
+    "Mutation.moveAccount": (
+        (
+            "mutation($account: ID!, $reseller: ID!) { moveAccount(input: {id: $account, "
+            f"resellerId: $reseller}}) {ACCOUNT} }}"
+        ),
+        (NOBODY, *(NEVER,) * 5, OK, SCOPE, NEVER, NOBODY, NOBODY),
+    ),
 }

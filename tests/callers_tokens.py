@@ -16,6 +16,21 @@ ROWS: dict[str, Row] = {
         ),
         (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
     ),
+    "Query.viewerToken": (
+        "{ viewerToken { id name scopes secrets { lastFour } } }",
+        (NOTHING,) * 7 + (OK, OK, NOTHING, NOTHING),
+    ),
+    "Query.node": (
+        "query($token: ID!) { node(id: $token) { id } }",
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Query.nodes": (
+        (
+            "query($token: ID!, $account: ID!, $receipt: ID!) "
+            "{ nodes(ids: [$token, $account, $receipt]) { id } }"
+        ),
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
     "Query.propagation": (
         "query($receipt: ID!) { propagation(id: $receipt) { id state } }",
         (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
@@ -41,6 +56,18 @@ ROWS: dict[str, Row] = {
             f'allowedIpRanges: ["192.0.2.0/24"]}}) {TOKEN} }}'
         ),
         (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, OK, NOBODY, NOBODY),
+    ),
+    "Mutation.widenToken": (
+        (
+            "mutation($token: ID!) { widenToken(input: {id: $token, expiresAt: null, "
+            f"expectedVersion: 3}}) {TOKEN} }}"
+        ),
+        # By persons alone, who have just entered their password.
+        (NOBODY, NOTHING, NOTHING, NOTHING, OK, OK, OK, SCOPE, NEVER, NOBODY, NOBODY),
+    ),
+    "Mutation.revokeViewerToken": (
+        f"mutation {{ revokeViewerToken(input: {{}}) {TOKEN} }}",
+        (NOBODY, *(NEVER,) * 6, OK, OK, NOBODY, NOBODY),
     ),
     "Mutation.suspendToken": (
         f"mutation($token: ID!) {{ suspendToken(input: {{id: $token}}) {TOKEN} }}",

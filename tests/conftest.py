@@ -33,6 +33,7 @@ pytest.register_assert_rewrite("forward_auth_promises")
 
 TEMPLATE = "tokenward_template"
 ADDRESSES = "TESTS_ADDRESSES"
+SCANNERS = Path(__file__).parents[1] / "build/attackers/bin"  # .ci/run puts them there
 
 _servers: list[PostgresServer | ValkeyServer] = []
 
@@ -83,7 +84,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose program is missing, and remember to say so loudly."""
     for marker in item.iter_markers("needs"):
         program = marker.args[0]
-        places = f"{Path(sys.executable).parent}:{os.defpath}:/usr/sbin:/sbin:/usr/local/bin"
+        own = f"{Path(sys.executable).parent}:{SCANNERS}"
+        places = f"{own}:{os.defpath}:/usr/sbin:/sbin:/usr/local/bin"
         if shutil.which(program, path=places) is None:
             pytest.skip(f"MISSING PROGRAM: {program}")
 
@@ -215,7 +217,9 @@ def graphql(http: httpx2.AsyncClient) -> GraphQL:
             "/graphql", json={"query": query, "variables": variables}, headers=headers
         )
         assert answer.status_code == 200, answer.text
-        return cast(dict[str, Any], answer.json())
+        told = cast(dict[str, Any], answer.json())
+        told.pop("extensions", None)  # what it cost, and what is left: tests/schema/test_cost.py
+        return told
 
     return run
 

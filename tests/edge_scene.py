@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import httpx2
 from factories import make_account, make_operator, sign_in
+from stores import REFUSALS
 
 from schema import node_ids
 from service.access.actor import Actor
@@ -91,20 +92,21 @@ async def make_person(service: Service, above: Actor, kind: AccountKind, **field
 
 
 async def _operator(service: Service, actor: Actor) -> Person:
-    email = await service.accounts.email_of(actor)
-    assert email is not None
-    again, secret = await sign_in(service, email)
-    return Person(again, secret, email)
+    member = await service.members.of(actor)
+    assert member is not None
+    again, secret = await sign_in(service, member.email)
+    return Person(again, secret, member.email)
 
 
 async def fingerprint(owner: asyncpg.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Return every row of every table but for last uses, read behind the door."""
+    """Return every row of every table but for last uses and told refusals, behind the door."""
     rows = {}
     for table in TABLES:
         found = await owner.fetch(f"SELECT * FROM {table} ORDER BY id")  # noqa: S608 - our own names
         rows[table] = [
             tuple((name, value) for name, value in row.items() if name not in USAGE)
             for row in found
+            if row.get("action") not in REFUSALS
         ]
     return rows
 

@@ -35,9 +35,9 @@ class Ledger:
     async def states(self) -> list[tuple[int, str, str | None]]:
         return [(row["threshold_days"], row["state"], row["reason"]) for row in await self.read()]
 
-    async def audited(self) -> list[UUID]:
+    async def audited(self, action: str = "notice.sent") -> list[UUID]:
         rows = await self._owner.fetch(
-            "SELECT subject_id FROM audit_event WHERE action = 'notice.sent' ORDER BY 1"
+            "SELECT subject_id FROM audit_event WHERE action = $1 ORDER BY 1", action
         )
         return [UUID(str(row["subject_id"])) for row in rows]
 

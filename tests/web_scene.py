@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.clock import boottime
 from service.http_protocol import HttpProtocol
+from service.websocket_protocol import options
 
 
 @dataclass
@@ -79,7 +80,7 @@ async def served(app: Any) -> AsyncIterator[str]:
         interface="asgi3",
         http=HttpProtocol,
         lifespan="off",
-        ws="none",
+        **options(),
         proxy_headers=False,
         log_level="critical",
         timeout_graceful_shutdown=1,

@@ -16,8 +16,12 @@ EXPIRY_SECONDS_MIN = 10.0
 
 INTERVAL_SECONDS = {
     "relay_revocations": 1.0,
+    "seal_trail": 2.0,
+    "run_jobs": 2.0,
     "flush_usage": 10.0,
+    "send_account_mail": 10.0,
     "sweep_expired_tokens": 60.0,
+    "recount_tokens": 60.0,
     "complete_rotations": 60.0,
     "probe_revocation": 60.0,
     "send_expiry_notices": 900.0,

@@ -51,6 +51,15 @@ async def _relay(service: Service) -> None:
 
 
 @app.task(base=Retrying)
+def run_jobs() -> None:
+    """Change many tokens as jobs ask for.
+
+    A second run is harmless: a job is done by one at a time, and each item of it once.
+    """
+    run(lambda service: service.job_runs.run_due())
+
+
+@app.task(base=Retrying)
 def sweep_expired_tokens() -> None:
     """Mark what time has ended.
 
@@ -62,6 +71,16 @@ def sweep_expired_tokens() -> None:
 async def _sweep(service: Service) -> None:
     await sweep_expired(service.clock)
     await service.replays.forget_ended(service.clock.now())
+    await service.jobs.forget_ended(service.clock.now())
+
+
+@app.task(base=Retrying)
+def recount_tokens() -> None:
+    """Count anew the tokens of which time has changed what they are counted under.
+
+    A second run is harmless: a token that was counted is not due any more.
+    """
+    run(lambda service: service.fleet.recount_due())
 
 
 @app.task(base=Retrying)
@@ -83,6 +102,15 @@ def send_expiry_notices() -> None:
 
 
 @app.task(base=Retrying)
+def send_account_mail() -> None:
+    """Send invitations and links to set a password.
+
+    A second run is harmless: a link is claimed before it is sent.
+    """
+    run(lambda service: service.account_mail.send_due())
+
+
+@app.task(base=Retrying)
 def flush_usage() -> None:
     """Move last uses from Redis to the database.
 
@@ -98,3 +126,12 @@ def probe_revocation() -> None:
     A second run is harmless: each has a token of its own.
     """
     run(lambda service: service.canary.probe())
+
+
+@app.task(base=Retrying)
+def seal_trail() -> None:
+    """Give events their place in the trail that no web process has given one yet.
+
+    A second run is harmless: an event is sealed once, and sealers wait for each other.
+    """
+    run(lambda service: service.sealer.seal())

@@ -140,7 +140,12 @@ async def find_accounts(door: Door, account_ids: list[UUID]) -> dict[UUID, Accou
     """Return those of some accounts that are within reach, by id, in one query."""
     statement = Statement()
     reach = statement.within(door.reach, account="a.id", reseller="a.reseller_id")
-    statement.text = f"{_SELECT} WHERE a.id = ANY({statement.bind(account_ids)}) AND {reach}"
+    # By their ids first: a plan that begins with the fleet costs as much as the fleet is large.
+    statement.text = (
+        "WITH asked AS MATERIALIZED"
+        f" (SELECT * FROM account WHERE id = ANY({statement.bind(account_ids)}))"
+        f" {_SELECT.replace('account a', 'asked a')} WHERE {reach}"
+    )
     found = [Account.from_row(row) for row in await door.query(statement)]
     return {account.id: account for account in found}
 
@@ -173,21 +178,3 @@ async def list_sub_accounts(door: Door, above: UUID, page: PageRequest) -> Page[
 async def insert_account(door: Door, row: dict[str, Any]) -> None:
     """Add an account."""
     await door.query(Statement().insert("account", [row]))
-
-
-async def insert_member(door: Door, row: dict[str, Any]) -> None:
-    """Add a person.
-
-    Raises:
-        EmailTaken: If the address already signs in somewhere.
-    """
-    await door.query(Statement().insert("member", [row]))
-
-
-async def find_email(door: Door, member_id: UUID) -> str | None:
-    """Return the address of a member within reach, or None."""
-    statement = Statement()
-    reach = statement.within(door.reach, account="account_id", reseller="reseller_id")
-    statement.text = f"SELECT email FROM member WHERE id = {statement.bind(member_id)} AND {reach}"
-    row = await door.one(statement)
-    return None if row is None else str(row["email"])

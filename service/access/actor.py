@@ -46,6 +46,13 @@ class Reach:
 EVERYTHING = Reach(Extent.ALL)
 
 
+def reach_of(kind: AccountKind, account_id: UUID) -> Reach:
+    """Return how far an account reaches: the operator to everything, a reseller over its fleet."""
+    if kind is AccountKind.OPERATOR:
+        return EVERYTHING
+    return Reach(Extent.FLEET if kind is AccountKind.RESELLER else Extent.ACCOUNT, account_id)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """The account acting, the credential it used, and from where.
@@ -85,12 +92,8 @@ class Actor:
 
     @property
     def reach(self) -> Reach:
-        """The operator reaches everything, a reseller its fleet, a customer itself."""
-        if self.account_kind is AccountKind.OPERATOR:
-            return EVERYTHING
-        if self.account_kind is AccountKind.RESELLER:
-            return Reach(Extent.FLEET, self.account_id)
-        return Reach(Extent.ACCOUNT, self.account_id)
+        """What the actor may see and change."""
+        return reach_of(self.account_kind, self.account_id)
 
     def require(self, scope: str) -> None:
         """Let the actor pass if its credential has a scope.

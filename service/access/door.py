@@ -8,11 +8,19 @@ from uuid import UUID
 import asyncpg
 import structlog
 from tortoise.backends.base.client import TransactionalDBClient
-from tortoise.exceptions import IntegrityError, TransactionManagementError
+from tortoise.exceptions import IntegrityError, OperationalError, TransactionManagementError
 
 from service import database
 from service.access.actor import Extent, Reach
-from service.errors import EmailTaken, Forbidden, NameTaken, ServiceError, Unavailable
+from service.errors import (
+    EmailTaken,
+    Forbidden,
+    NameTaken,
+    NotFound,
+    ServiceError,
+    TemplateNameTaken,
+    Unavailable,
+)
 
 log = structlog.get_logger()
 
@@ -32,9 +40,14 @@ _UNREACHABLE = (
 _TAKEN: dict[str, type[ServiceError]] = {
     "account_one_operator": Forbidden,
     "api_token_name_taken": NameTaken,
-    "member_email_key": EmailTaken,
+    "member_email_taken": EmailTaken,
+    "scope_template_name_taken": TemplateNameTaken,
 }
-_TAKEN_FIELD = {"api_token_name_taken": "name", "member_email_key": "email"}
+_TAKEN_FIELD = {
+    "api_token_name_taken": "name",
+    "member_email_taken": "email",
+    "scope_template_name_taken": "name",
+}
 
 
 class Door:
@@ -49,6 +62,7 @@ class Door:
 
         Raises:
             NameTaken, EmailTaken, Forbidden: If a unique rule of the domain is broken.
+            NotFound: If a new row's account has gone to another reseller since it was read.
         """
         try:
             return await self._connection.execute_query_dict(statement.text, statement.values)
@@ -57,6 +71,12 @@ class Door:
             if constraint not in _TAKEN:
                 raise
             raise _TAKEN[constraint](field=_TAKEN_FIELD.get(constraint)) from None
+        except OperationalError as failed:
+            if not isinstance(failed.args[0], asyncpg.InsufficientPrivilegeError) or (
+                "row-level security" not in str(failed)
+            ):
+                raise
+            raise NotFound("There is no such account.") from None
 
     async def one(self, statement: "Statement") -> dict[str, Any] | None:
         """Run a statement and return its first row, or None."""

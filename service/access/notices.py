@@ -18,6 +18,15 @@ ATTEMPTS_MAX = 10
 DIGEST_LINES_MAX = 200
 
 
+# An audit event per row of the ledger. It names no recipient: that may be a person of the account
+# above.
+_AUDITED = """
+INSERT INTO audit_event (id, account_id, reseller_id, occurred_at, action, subject_id, details)
+SELECT gen_random_uuid(), account_id, reseller_id, {now}, '{action}', token_id,
+    jsonb_build_object('threshold_days', threshold_days, 'expires_at', expires_at)
+FROM {rows}"""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a batch of crossings ended, along the index of what time will end."""
@@ -55,21 +64,70 @@ class Digest:
     tokens: tuple[ExpiringToken, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class WideSchedule:
+    """An account whose policy has people told earlier than the platform does.
+
+    Attributes:
+        is_fleet: Whether it is a reseller's, and counts for all its customers.
+    """
+
+    account_id: UUID
+    is_fleet: bool
+    widest_days: int
+
+
+async def system_find_platform_thresholds() -> tuple[int, ...]:
+    """Return the days before an expiry that the operator's own policy names."""
+    statement = Statement(
+        "SELECT DISTINCT days FROM policy p JOIN account a ON a.id = p.account_id"
+        " CROSS JOIN LATERAL unnest(p.notice_threshold_days) AS days WHERE a.kind = 'OPERATOR'"
+    )
+    async with open_door(EVERYTHING) as door:
+        return tuple(row["days"] for row in await door.query(statement))
+
+
+async def system_find_wide_schedules(platform_days: int) -> list[WideSchedule]:
+    """Return the accounts below the operator whose policies name more days than the platform."""
+    statement = Statement()
+    statement.text = (
+        "SELECT p.account_id, p.account_id = p.reseller_id AS is_fleet, max(days) AS widest"
+        " FROM policy p CROSS JOIN LATERAL unnest(p.notice_threshold_days) AS days"
+        f" WHERE p.notice_threshold_days IS NOT NULL AND days > {statement.bind(platform_days)}"
+        " AND p.account_id <> (SELECT id FROM account WHERE kind = 'OPERATOR')"
+        " GROUP BY p.account_id, p.reseller_id ORDER BY p.account_id"
+    )
+    async with open_door(EVERYTHING) as door:
+        rows = await door.query(statement)
+    return [
+        WideSchedule(as_uuid(row["account_id"]), bool(row["is_fleet"]), row["widest"])
+        for row in rows
+    ]
+
+
 async def system_claim_crossings(
-    now: datetime, thresholds: tuple[int, ...], *, after: Place | None, limit: int
+    now: datetime,
+    thresholds: tuple[int, ...],
+    *,
+    after: Place | None,
+    limit: int,
+    schedule: WideSchedule | None = None,
 ) -> Place | None:
     """Add a PENDING row per recipient of each token that crossed a threshold; harmless to repeat.
 
-    Only the tightest threshold counts, and only one shorter than the token's whole life. Those told
-    are the enabled members of its account; if none, of its reseller; if none, of the operator.
-    Cost follows what is about to expire, along ``api_token_ending``. Rows are added in one order,
-    so that runs side by side wait for each other instead of deadlocking.
+    To the platform's thresholds come those of the policies of the token's account and reseller.
+    Only the tightest one counts, and only one shorter than the token's whole life. Those told are
+    the enabled members of its account; if none, of its reseller; if none, of the operator.
+    Cost follows what is about to expire, along ``api_token_ending``, or for the schedule's account.
+    Rows are added in one order, so that runs side by side wait for each other instead of
+    deadlocking.
 
     Args:
         now: The instant that decides.
-        thresholds: Days before an expiry, at least one.
+        thresholds: The platform's, days before an expiry, at least one.
         after: Where the batch before ended; None is the beginning.
         limit: Tokens looked at, at the most.
+        schedule: Look at what it alone reaches, not at what the platform's thresholds reach.
 
     Returns:
         Where this batch ended, or None where nothing was left to look at.
@@ -77,17 +135,16 @@ async def system_claim_crossings(
     statement = Statement()
     at = f"{statement.bind(now)}::timestamptz"
     days = f"{statement.bind(list(thresholds))}::int[]"
-    widest = f"make_interval(days => {statement.bind(max(thresholds))}::int)"
-    further = "TRUE"
+    ends, within = _window(statement, at, max(thresholds), schedule)
     if after is not None:
         place = f"({statement.bind(after.expires_at)}, {statement.bind(after.token_id)})"
-        further = f"(expires_at, id) > {place}"
+        within += f" AND ({ends}, id) > {place}"
     statement.text = (
         "WITH ending AS (SELECT id, account_id, reseller_id, created_at, expires_at FROM api_token"
         " WHERE expires_at IS NOT NULL AND revoked_at IS NULL AND swept_at IS NULL"
-        f" AND kind = 'API_TOKEN' AND expires_at > {at} AND expires_at <= {at} + {widest}"
-        f" AND {further} ORDER BY expires_at, id LIMIT {statement.bind(limit)}"
-        f"), {_WRITTEN.format(now=at, days=days)}"
+        f" AND kind = 'API_TOKEN' AND {within}"
+        f" ORDER BY {ends}, id LIMIT {statement.bind(limit)}"
+        f"), {_WRITTEN.format(now=at, days=days, who=_TOLD)}"
         " SELECT expires_at, id FROM ending ORDER BY expires_at DESC, id DESC LIMIT 1"
     )
     async with open_door(EVERYTHING) as door:
@@ -95,11 +152,39 @@ async def system_claim_crossings(
     return None if last is None else Place(last["expires_at"], as_uuid(last["id"]))
 
 
+def _window(
+    statement: Statement, at: str, platform_days: int, schedule: WideSchedule | None
+) -> tuple[str, str]:
+    """Return by which expression of which index the ends are read, and the range of it."""
+    widest = f"{at} + make_interval(days => {statement.bind(platform_days)}::int)"
+    if schedule is None:
+        return "expires_at", f"expires_at > {at} AND expires_at <= {widest}"
+    ends = "coalesce(expires_at, 'infinity'::timestamptz)"
+    owner = "reseller_id" if schedule.is_fleet else "account_id"
+    until = f"{at} + make_interval(days => {statement.bind(schedule.widest_days)}::int)"
+    account = statement.bind(schedule.account_id)
+    return ends, f"{owner} = {account} AND {ends} > {widest} AND {ends} <= {until}"
+
+
+# Who may be told: not who was removed, nor an address that was invited and proved nothing yet.
+_TOLD = "m.disabled_at IS NULL AND m.password_hash IS NOT NULL"
+
+_ENDING = """
+SELECT id, account_id, reseller_id, created_at, expires_at FROM api_token
+WHERE expires_at IS NOT NULL AND revoked_at IS NULL AND swept_at IS NULL AND kind = 'API_TOKEN'
+"""
+
 # Of the tokens in ``ending``, those that crossed, and their rows in the ledger.
 _WRITTEN = """
 crossed AS (
     SELECT e.*, tightest.days FROM ending e CROSS JOIN LATERAL (
-        SELECT min(days) AS days FROM unnest({days}) AS days
+        SELECT min(days) AS days FROM (
+            SELECT unnest({days}) AS days
+            UNION ALL SELECT unnest(p.notice_threshold_days) FROM policy p
+            WHERE p.account_id IN (e.account_id, e.reseller_id)
+            AND p.notice_threshold_days IS NOT NULL
+            AND (p.level <> 'RESELLER' OR p.reseller_id IS NOT NULL)
+        ) named
         WHERE e.expires_at <= {now} + make_interval(days => days)
         AND e.expires_at > e.created_at + make_interval(days => days)
     ) tightest
@@ -113,12 +198,12 @@ crossed AS (
     SELECT gen_random_uuid(), c.account_id, c.reseller_id, c.id, c.expires_at, c.days,
         told.email, 'PENDING', {now}, 0
     FROM crossed c CROSS JOIN LATERAL (
-        SELECT email FROM member WHERE disabled_at IS NULL AND account_id = (
+        SELECT email FROM member m WHERE {who} AND m.account_id = (
             SELECT above.id FROM (VALUES
                 (1, c.account_id), (2, c.reseller_id),
                 (3, (SELECT id FROM account WHERE kind = 'OPERATOR'))
             ) AS above (distance, id)
-            WHERE EXISTS (SELECT FROM member WHERE account_id = above.id AND disabled_at IS NULL)
+            WHERE EXISTS (SELECT FROM member m WHERE m.account_id = above.id AND {who})
             ORDER BY above.distance LIMIT 1
         )
     ) told
@@ -167,25 +252,28 @@ async def _settle(door: Door, recipient: str, now: datetime) -> None:
     A suspended token is still told of: it may be resumed.
     """
     statement = Statement()
+    at = f"{statement.bind(now)}::timestamptz"
     statement.text = (
         "WITH settled AS (SELECT n.id, CASE"
         " WHEN t.revoked_at IS NOT NULL THEN 'REVOKED'"
         " WHEN t.expires_at IS DISTINCT FROM n.expires_at THEN 'EXPIRY_CHANGED'"
-        f" WHEN t.expires_at <= {statement.bind(now)} THEN 'EXPIRED'"
+        f" WHEN t.expires_at <= {at} THEN 'EXPIRED'"
         " WHEN coalesce(a.suspended_at, a.closed_at, r.suspended_at, r.closed_at) IS NOT NULL"
         " THEN 'ACCOUNT_INACTIVE'"
         " WHEN EXISTS (SELECT FROM notice tighter WHERE tighter.token_id = n.token_id"
         " AND tighter.expires_at = n.expires_at AND tighter.threshold_days < n.threshold_days"
         " AND tighter.recipient = n.recipient) THEN 'SUPERSEDED'"
         " WHEN NOT EXISTS (SELECT FROM member m WHERE m.email = n.recipient"
-        " AND m.disabled_at IS NULL) THEN 'RECIPIENT_DISABLED'"
+        f" AND {_TOLD} AND m.account_id IN (n.account_id, n.reseller_id,"
+        " (SELECT id FROM account WHERE kind = 'OPERATOR'))) THEN 'RECIPIENT_DISABLED'"
         f" WHEN n.attempts >= {statement.bind(ATTEMPTS_MAX)} THEN 'GIVEN_UP' END AS reason"
         " FROM notice n JOIN api_token t ON t.id = n.token_id JOIN account a ON a.id = n.account_id"
         " LEFT JOIN account r ON r.id = a.reseller_id"
         f" WHERE n.recipient = {statement.bind(recipient)} AND {_waiting(statement, now)}"
-        ") UPDATE notice n SET reason = settled.reason, claimed_until = NULL,"
+        "), ended AS (UPDATE notice n SET reason = settled.reason, claimed_until = NULL,"
         " state = CASE settled.reason WHEN 'GIVEN_UP' THEN 'FAILED' ELSE 'SUPPRESSED' END"
-        " FROM settled WHERE n.id = settled.id AND settled.reason IS NOT NULL"
+        " FROM settled WHERE n.id = settled.id AND settled.reason IS NOT NULL RETURNING n.*"
+        f") {_AUDITED.format(now=at, action='notice.failed', rows='ended')} WHERE state = 'FAILED'"
     )
     await door.query(statement)
 
@@ -255,21 +343,23 @@ async def system_mark_sent(digest: Digest, now: datetime) -> None:
     statement.text = (
         f"WITH sent AS (UPDATE notice SET state = 'SENT', sent_at = {at}, reason = NULL,"
         f" claimed_until = NULL WHERE {_of(digest, statement)} RETURNING *"
-        ") INSERT INTO audit_event (id, account_id, reseller_id, occurred_at, action, subject_id,"
-        f" details) SELECT gen_random_uuid(), account_id, reseller_id, {at}, 'notice.sent',"
-        " token_id, jsonb_build_object('threshold_days', threshold_days, 'expires_at', expires_at)"
-        " FROM sent"
+        f") {_AUDITED.format(now=at, action='notice.sent', rows='sent')}"
     )
     async with open_door(EVERYTHING) as door:
         await door.query(statement)
 
 
-async def system_mark_failed(digest: Digest, reason: str) -> None:
-    """Note that an e-mail will never be accepted, and why, in at most 200 characters."""
+async def system_mark_failed(digest: Digest, reason: str, now: datetime) -> None:
+    """Note that an e-mail will never be accepted, and why, in at most 200 characters.
+
+    With an audit event per token, as of one that was sent; harmless to repeat.
+    """
     statement = Statement()
+    at = f"{statement.bind(now)}::timestamptz"
     statement.text = (
-        f"UPDATE notice SET state = 'FAILED', reason = {statement.bind(reason)},"
-        f" claimed_until = NULL WHERE {_of(digest, statement)}"
+        f"WITH failed AS (UPDATE notice SET state = 'FAILED', reason = {statement.bind(reason)},"
+        f" claimed_until = NULL WHERE {_of(digest, statement)} RETURNING *"
+        f") {_AUDITED.format(now=at, action='notice.failed', rows='failed')}"
     )
     async with open_door(EVERYTHING) as door:
         await door.query(statement)

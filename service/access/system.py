@@ -141,12 +141,12 @@ async def system_find_member(email: str) -> dict[str, Any] | None:
     async with open_door(EVERYTHING) as door:
         statement = Statement()
         statement.text = (
-            "SELECT m.id, m.password_hash, m.account_id, m.reseller_id,"
-            " coalesce(m.disabled_at, a.suspended_at, a.closed_at, r.suspended_at, r.closed_at)"
-            " IS NULL AS may_sign_in"
+            "SELECT m.id, m.password_hash, m.password_version,"
+            " coalesce(a.suspended_at, a.closed_at, r.suspended_at, r.closed_at) IS NULL"
+            " AS may_sign_in"
             " FROM member m JOIN account a ON a.id = m.account_id"
             " LEFT JOIN account r ON r.id = a.reseller_id"
-            f" WHERE m.email = {statement.bind(email)}"
+            f" WHERE m.email = {statement.bind(email)} AND m.disabled_at IS NULL"
         )
         return await door.one(statement)
 

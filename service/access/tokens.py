@@ -1,17 +1,19 @@
 """Rows of tokens and their secrets."""
 
-import re
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
+from service.access.actor import Reach
 from service.access.door import Door, Statement, as_uuid
-from service.access.secrets import insert_secret
 from service.errors import InvalidInput, NotFound, TokenEnded, VersionConflict
-from service.paging import Cursor, Page, PageRequest
+from service.names import check_search
+from service.scopes import is_scope
 from service.secret_format import NewSecret
+from service.token_rules import clean_instant
 
 
 class TokenStatus(StrEnum):
@@ -33,13 +35,50 @@ class TokenOrder(StrEnum):
     LAST_USED_AT = "LAST_USED_AT"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFilter:
-    """Which tokens of those within reach."""
+    """Which tokens of those within reach; each field narrows further, None does not.
+
+    Attributes:
+        statuses: Those that are any of these.
+        expires_before: Those that expire before an instant; what never expires does not.
+        created_after: Those made at an instant or later.
+        unused_since: Those not used at an instant or later, nor made then.
+        scope: Those that hold it, by itself or in a wider one.
+    """
 
     status: TokenStatus | None = None
+    statuses: tuple[TokenStatus, ...] | None = None
     account_id: UUID | None = None
     name_contains: str | None = None
+    expires_before: datetime | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    unused_since: datetime | None = None
+    never_used: bool | None = None
+    has_address_limits: bool | None = None
+    has_full_access: bool | None = None
+    scope: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could find nothing.
+
+        Raises:
+            InvalidInput: If an instant has no time zone, the scope is none, or the search is
+                longer than a name.
+        """
+        for name, instant in (
+            ("expiresBefore", self.expires_before),
+            ("createdBefore", self.created_before),
+            ("createdAfter", self.created_after),
+            ("unusedSince", self.unused_since),
+        ):
+            if instant is not None:
+                clean_instant(instant, field=name)
+        if self.name_contains is not None:
+            check_search(self.name_contains, field="nameContains")
+        if self.scope is not None and not is_scope(self.scope):
+            raise InvalidInput("A scope is `noun:verb`, `noun:*` or `*`.", field="scope")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,23 +103,36 @@ class Token:
     last_used_at: datetime | None
     last_used_address: str | None
     version: int
+    description: str | None
+    metadata: dict[str, Any] = field(hash=False)
+    created_by_account_id: UUID | None
+    created_by_member_id: UUID | None
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
-        """Build one from a row of ``_SELECT``."""
+        """Build one from a row of ``SELECT``."""
         fields = {name: row[name] for name in cls.__dataclass_fields__}
-        fields["id"] = as_uuid(row["id"])
-        fields["account_id"] = as_uuid(row["account_id"])
-        fields["reseller_id"] = row["reseller_id"] and as_uuid(row["reseller_id"])
-        fields["scopes"] = tuple(row["scopes"])
-        fields["allowed_ip_ranges"] = tuple(row["allowed_ip_ranges"])
-        fields["audiences"] = tuple(row["audiences"])
+        for name in _IDS:
+            fields[name] = row[name] and as_uuid(row[name])
+        for name in ("scopes", "allowed_ip_ranges", "audiences"):
+            fields[name] = tuple(row[name])
+        fields["metadata"] = json.loads(row["metadata"])
         return cls(**fields)
 
     @property
     def owner(self) -> tuple[UUID, UUID | None]:
         """Whose trail a change of it belongs to: its account and its reseller."""
         return self.account_id, self.reseller_id
+
+    def creator_within(self, reach: Reach) -> UUID | None:
+        """Return the account that made it; None where that is not known, or lies beyond a reach.
+
+        A token is made by its account or by one above: its reseller, or the operator, who is in
+        nobody's fleet.
+        """
+        creator = self.created_by_account_id
+        reseller = self.reseller_id if creator in {self.account_id, self.reseller_id} else None
+        return creator if creator is not None and reach.includes(creator, reseller) else None
 
     def status(self, now: datetime) -> TokenStatus:
         """Return what the token is at an instant; what has ended comes first."""
@@ -95,23 +147,14 @@ class Token:
         return TokenStatus.ACTIVE
 
 
-_SELECT = """
+_IDS = ("id", "account_id", "reseller_id", "created_by_account_id", "created_by_member_id")
+
+SELECT = """
 SELECT t.*, s.prefix, s.last_four FROM api_token t
 JOIN secret s ON s.token_id = t.id AND s.retires_at IS NULL
 """
 
 _NOT_ENDED = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {now})"
-
-# Python reads more forms of an instant than PostgreSQL does; a cursor holds what PostgreSQL wrote.
-_PRINTED_INSTANT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?\+00", re.ASCII)
-
-# PostgreSQL's expression, matched by an index for each extent, and the type of its key.
-_SORT = {
-    TokenOrder.CREATED_AT: ("t.created_at", "timestamptz"),
-    TokenOrder.EXPIRES_AT: ("coalesce(t.expires_at, 'infinity'::timestamptz)", "timestamptz"),
-    TokenOrder.NAME: ("t.name", "text"),
-    TokenOrder.LAST_USED_AT: ("coalesce(t.last_used_at, '-infinity'::timestamptz)", "timestamptz"),
-}
 
 
 async def find_token(door: Door, token_id: UUID, *, locking: str = "") -> Token:
@@ -128,7 +171,7 @@ async def find_token(door: Door, token_id: UUID, *, locking: str = "") -> Token:
     statement = Statement()
     reach = statement.within(door.reach, account="t.account_id", reseller="t.reseller_id")
     statement.text = (
-        f"{_SELECT} WHERE t.id = {statement.bind(token_id)} AND t.kind = 'API_TOKEN' AND {reach}"
+        f"{SELECT} WHERE t.id = {statement.bind(token_id)} AND t.kind = 'API_TOKEN' AND {reach}"
         f" {locking}"
     )
     row = await door.one(statement)
@@ -146,88 +189,32 @@ async def lock_token(door: Door, token_id: UUID) -> Token:
     return await find_token(door, token_id, locking="FOR NO KEY UPDATE OF t")
 
 
-async def list_tokens(
-    door: Door,
-    only: TokenFilter,
-    order: TokenOrder,
-    page: PageRequest,
-    *,
-    descending: bool,
-    now: datetime,
-) -> Page[Token]:
-    """Return one page of the API tokens within reach, along one index."""
-    expression, key_type = _SORT[order]
+async def find_tokens(door: Door, token_ids: list[UUID]) -> dict[UUID, Token]:
+    """Return those of some API tokens that are within reach, by id, in one query."""
     statement = Statement()
-    conditions = [
-        "t.kind = 'API_TOKEN'",
-        statement.within(door.reach, account="t.account_id", reseller="t.reseller_id"),
-        *_conditions(statement, only, now),
-    ]
-    direction = "DESC" if descending else "ASC"
-    name = f"tokens:{order}:{direction}"
-    if page.after is not None:
-        cursor = Cursor.decode(page.after, name)
-        _check_key(cursor, key_type)
-        conditions.append(
-            f"({expression}, t.id) {'<' if descending else '>'} "
-            f"({statement.bind(cursor.key)}::text::{key_type}, {statement.bind(cursor.id)})"
-        )
+    reach = statement.within(door.reach, account="t.account_id", reseller="t.reseller_id")
     statement.text = (
-        f"{_SELECT.replace('t.*', f't.*, ({expression})::text AS sort_key')}"
-        f" WHERE {' AND '.join(conditions)}"
-        f" ORDER BY {expression} {direction}, t.id {direction}"
-        f" LIMIT {statement.bind(page.first + 1)}"
+        f"{SELECT} WHERE t.id = ANY({statement.bind(token_ids)}) AND t.kind = 'API_TOKEN'"
+        f" AND {reach}"
     )
-    rows = await door.query(statement)
-    shown = rows[: page.first]
-    return Page(
-        items=[Token.from_row(row) for row in shown],
-        cursors=[Cursor(name, row["sort_key"], as_uuid(row["id"])).encode() for row in shown],
-        has_next=len(rows) > page.first,
+    found = [Token.from_row(row) for row in await door.query(statement)]
+    return {token.id: token for token in found}
+
+
+async def find_emails(door: Door, member_ids: list[UUID]) -> dict[UUID, str]:
+    """Return the addresses of those of some people that are within reach, by id, in one query."""
+    statement = Statement()
+    reach = statement.within(door.reach, account="account_id", reseller="reseller_id")
+    statement.text = (
+        f"SELECT id, email FROM member WHERE id = ANY({statement.bind(member_ids)}) AND {reach}"
     )
+    return {as_uuid(row["id"]): row["email"] for row in await door.query(statement)}
 
 
-def _conditions(statement: Statement, only: TokenFilter, now: datetime) -> list[str]:
-    conditions = []
-    if only.account_id is not None:
-        conditions.append(f"t.account_id = {statement.bind(only.account_id)}")
-    if only.name_contains:
-        escaped = only.name_contains.translate({ord(c): f"\\{c}" for c in "\\%_"})
-        conditions.append(f"t.name ILIKE {statement.bind(f'%{escaped}%')}")
-    if only.status is not None:
-        conditions.append(_status_condition(only.status, statement.bind(now)))
-    return conditions
-
-
-def _status_condition(status: TokenStatus, now: str) -> str:
-    now = f"{now}::timestamptz"
-    if status is TokenStatus.REVOKED:
-        return f"(t.revoked_at IS NOT NULL AND {now} IS NOT NULL)"
-    if status is TokenStatus.EXPIRED:
-        return f"(t.revoked_at IS NULL AND t.expires_at <= {now})"
-    live = f"t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > {now})"
-    if status is TokenStatus.SUSPENDED:
-        return f"({live} AND t.suspended_at IS NOT NULL)"
-    if status is TokenStatus.PENDING:
-        return f"({live} AND t.suspended_at IS NULL AND t.not_before > {now})"
-    return (
-        f"({live} AND t.suspended_at IS NULL AND (t.not_before IS NULL OR t.not_before <= {now}))"
-    )
-
-
-def _check_key(cursor: Cursor, key_type: str) -> None:
-    if key_type != "timestamptz" or cursor.key in {"infinity", "-infinity"}:
-        return
-    try:
-        if not _PRINTED_INSTANT.fullmatch(cursor.key):
-            raise ValueError("not as PostgreSQL prints it")
-        datetime.fromisoformat(cursor.key)
-    except ValueError:
-        raise InvalidInput("This cursor is not from this list.", field="after") from None
-
-
-async def insert_token(door: Door, row: dict[str, Any], secret: NewSecret, secret_id: UUID) -> None:
-    """Add a credential and its secret's digest.
+async def insert_token(
+    door: Door, row: dict[str, Any], secret: NewSecret, secret_id: UUID
+) -> Token:
+    """Add a credential and its secret's digest, and return it.
 
     Args:
         door: An open door.
@@ -238,10 +225,43 @@ async def insert_token(door: Door, row: dict[str, Any], secret: NewSecret, secre
     Raises:
         NameTaken: If a token of the account that has not ended bears the name.
     """
-    if row["kind"] == "API_TOKEN":
+    told = await door.one(_insertion(row, secret, secret_id, conflict=_NAMESAKE))
+    if told is None:
         await sweep_namesake(door, row["account_id"], row["name"], now=row["created_at"])
-    await door.query(Statement().insert("api_token", [row]))
-    await insert_secret(door, row, secret, secret_id, now=row["created_at"])
+        told = await door.one(_insertion(row, secret, secret_id))
+    if told is None:
+        raise TypeError("a row that was added is told")
+    return Token.from_row(told)
+
+
+# A namesake that has expired may only look as if it were in the way.
+_NAMESAKE = (
+    " ON CONFLICT (account_id, name) WHERE kind = 'API_TOKEN' AND revoked_at IS NULL"
+    " AND swept_at IS NULL DO NOTHING"
+)
+
+
+def _insertion(
+    row: dict[str, Any], secret: NewSecret, secret_id: UUID, *, conflict: str = ""
+) -> Statement:
+    statement = Statement().insert("api_token", [row])
+    columns = {
+        "id": statement.bind(secret_id),
+        "account_id": "t.account_id",
+        "reseller_id": "t.reseller_id",
+        "token_id": "t.id",
+        "digest": statement.bind(secret.digest),
+        "pepper_id": statement.bind(secret.pepper_id),
+        "prefix": statement.bind(secret.prefix),
+        "last_four": statement.bind(secret.last_four),
+        "created_at": "t.created_at",
+    }
+    statement.text = (
+        f"WITH t AS ({statement.text}{conflict} RETURNING *), s AS ("
+        f"INSERT INTO secret ({', '.join(columns)}) SELECT {', '.join(columns.values())} FROM t"
+        " RETURNING prefix, last_four) SELECT t.*, s.prefix, s.last_four FROM t, s"
+    )
+    return statement
 
 
 async def sweep_namesake(door: Door, account_id: UUID, name: str, *, now: datetime) -> None:
@@ -296,7 +316,7 @@ async def change_token(
         f"WITH changed AS (UPDATE api_token SET {settings}version = version + 1"
         f" WHERE id = {statement.bind(token_id)} AND kind = 'API_TOKEN' AND {reach} AND {version}"
         f" AND {_NOT_ENDED.format(now=statement.bind(now))} RETURNING *)"
-        f" {_SELECT.replace('api_token t', 'changed t')}"
+        f" {SELECT.replace('api_token t', 'changed t')}"
     )
     if (row := await door.one(statement)) is not None:
         return Token.from_row(row)

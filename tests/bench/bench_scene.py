@@ -36,6 +36,12 @@ class Sizes:
         validators: Sizes of fleets.
         revocations: Per fleet.
         database_seconds: How long the hot tokens are checked.
+        fleets: Accounts of a small fleet and of a large one.
+        pages: Of each fleet.
+        listed: Tokens in a small and in a large table, out of which pages are read.
+        list_rounds: Of 25 pages each.
+        creates: Tokens that are created through the API in one round.
+        creators: Connections over which they are.
     """
 
     records: int = 100_000
@@ -47,6 +53,12 @@ class Sizes:
     validators: tuple[int, ...] = (1, 16, 100)
     revocations: int = 100
     database_seconds: float = 12.0
+    fleets: tuple[int, int] = (10, 100_000)
+    pages: int = 500
+    listed: tuple[int, int] = (10_000, 1_000_000)
+    list_rounds: int = 6
+    creates: int = 2_000
+    creators: int = 16
 
 
 SMALL = Sizes(
@@ -59,6 +71,12 @@ SMALL = Sizes(
     validators=(2,),
     revocations=2,
     database_seconds=0.3,
+    fleets=(2, 12),
+    pages=3,
+    listed=(3_000, 3_100),
+    list_rounds=1,
+    creates=8,
+    creators=2,
 )
 """Enough to see that everything runs, and for nothing else."""
 

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import asyncpg
 import click
+from api_creates import measure_creates
+from api_lists import measure_lists
 from bench_scene import Scene, Sizes, make_scene
 from database_load import measure_database
+from fleet_pages import measure_fleet
 from http_rates import measure_http
 from in_process import measure_checks
 from load import generator
@@ -35,6 +38,9 @@ MEASUREMENTS: dict[str, Callable[[Scene], Awaitable[list[Measured]]]] = {
     "http": measure_http,
     "memory": measure_memory,
     "database": measure_database,
+    "fleet": measure_fleet,
+    "lists": measure_lists,
+    "creates": measure_creates,
     "revocations": measure_revocations,  # last: the others want every token to be valid
 }
 

@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
+from live_scene import opened_live
 from system import Person, System, echoing, eventually, opened_system
 
 from schema import node_ids
+from schema.live_messages import FORBIDDEN
 from service.clock import SystemClock, boottime
 from service.settings import read_settings
 
@@ -73,6 +75,25 @@ async def test_a_token_opens_what_its_scopes_allow_and_its_identity_arrives(
 
     assert (await customer.token(token_id))["name"] == "another name"
     assert (await system.call(secret)).json()["x-tokenward-scopes"] == "dns:read files:*"
+
+
+async def test_what_happens_is_told_through_the_proxy_until_the_credential_ends(
+    system: System, customer: Person
+) -> None:
+    watch_id, watcher = await customer.create_token(after(days=90), "tokens:read")
+    async with opened_live(system.edge) as live:
+        assert await live.init(watcher) == {"type": "connection_ack"}
+        await live.subscribe("subscription { tokenEvents { event { action } } }")
+        begun = await live.hear()
+
+        await customer.create_token(after(days=90))
+        told = await live.hear()
+        await customer.change("revokeToken", watch_id)
+        code, _ = await live.end()
+
+    assert begun["payload"]["data"]["tokenEvents"]["event"] is None
+    assert told["payload"]["data"]["tokenEvents"]["event"]["action"] == "token.created"
+    assert code == FORBIDDEN
 
 
 async def test_a_revoked_token_is_refused_within_the_published_bound(

@@ -57,7 +57,7 @@ def apart(settings: Settings, node: RedisNode) -> Settings:
 async def remote(service: Service, apart: Settings) -> AsyncIterator[Service]:
     """The use cases over that Redis."""
     async with open_cache(apart) as cache:
-        yield compose(apart, cache, service.clock, passwords=service.sessions.passwords)
+        yield compose(apart, cache, service.clock, passwords=service.accounts.passwords)
 
 
 @pytest.fixture

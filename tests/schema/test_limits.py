@@ -57,6 +57,19 @@ TOO_MUCH = {
     "levels of inline fragments": "{ ..." * 300 + "{ __typename }" + "}" * 300,
     "50 mutations": "mutation { %s }"
     % " ".join(f"a{n}: signOut {{ userErrors {{ code }} }}" for n in range(50)),
+    "two passwords": "mutation { %s }"
+    % " ".join(
+        f'a{n}: signIn(input: {{email: "a@b.cc", password: "{n}"}}) {{ userErrors {{ code }} }}'
+        for n in range(2)
+    ),
+    "two passwords in fragments": "mutation { ...A ...B } "
+    + " ".join(
+        f'fragment {n} on Mutation {{ {n}: signIn(input: {{email: "a@b.cc", password: "{n}"}})'
+        " { userErrors { code } } }"
+        for n in "AB"
+    ),
+    "two secrets": "mutation { %s }"
+    % " ".join(f'a{n}: rotateToken(input: {{id: "{n}"}}) {{ secret }}' for n in range(2)),
     "16 passwords": "mutation { %s }"
     % " ".join(
         f'a{n}: signIn(input: {{email: "a@b.cc", password: "{n}"}}) {{ userErrors {{ code }} }}'
@@ -155,6 +168,20 @@ async def test_a_variable_of_another_type_is_refused(variable: object, graphql: 
     assert_leaks_nothing(json.dumps(answer))
 
 
+async def test_what_may_be_left_out_but_not_null_is_told_in_graphqls_words(
+    graphql: GraphQL,
+) -> None:
+    query = (
+        'mutation { updateAccount(input: {id: "x", grantableScopes: null})'
+        " { userErrors { code } } }"
+    )
+
+    [error] = (await graphql(query))["errors"]
+
+    assert error["extensions"] == {"code": "INVALID_OPERATION"}
+    assert error["message"] == "Field 'grantableScopes' may be left out, but not null."
+
+
 async def test_what_is_within_the_limits_is_served(graphql: GraphQL) -> None:
     aliases = " ".join(f"a{n}: __typename" for n in range(ALIASES_MAX))
     served = (
@@ -198,4 +225,4 @@ async def test_production_does_not_describe_itself(
     assert answer.json()["errors"][0]["extensions"] == {"code": "INVALID_OPERATION"}
     assert "errors" not in await graphql(query), "development does"
     typename = await production.post("/graphql", json={"query": "{ __typename }"})
-    assert typename.json() == {"data": {"__typename": "Query"}}
+    assert typename.json()["data"] == {"__typename": "Query"}

@@ -71,11 +71,12 @@ OPERATIONS = {
     # The token, its current secret, and what a validator reads behind that.
     "query($token: ID!) { explainToken(input: {id: $token}) { status } }": 3,
     "query($token: ID!) { explainToken(input: {id: $token}) { token { account { name } } } }": 4,
-    # The account, a namesake's sweep, the token, its secret, reading it back, the trail.
-    'mutation { createToken(input: {name: "new", scopes: ["dns:read"]}) { secret } }': 6,
+    # The account, what binds it, a namesake's sweep, the token, its secret, reading it back, the
+    # trail.
+    'mutation { createToken(input: {name: "new", scopes: ["dns:read"]}) { secret } }': 7,
     # As without a key, and its claim.
     'mutation { createToken(input: {name: "new", scopes: ["dns:read"], '
-    'idempotencyKey: "a-key-of-ours"}) { secret } }': 7,
+    'idempotencyKey: "a-key-of-ours"}) { secret } }': 8,
     # The token under its lock, the change, the trail; a narrowing also its digests, the outbox, and
     # the note of its delivery.
     "mutation($token: ID!) { suspendToken(input: {id: $token}) { token { name } } }": 6,
@@ -83,10 +84,22 @@ OPERATIONS = {
     "mutation($token: ID!) { updateToken(input: {id: $token, "
     'allowedIpRanges: ["192.0.2.0/24"]}) { token { name } } }': 6,
     # As a narrowing that looks for a rotation first and ends secrets instead of reading digests;
-    # then the new secret and the token with it. Without a grace there is nothing to look for.
-    "mutation($token: ID!) { rotateToken(input: {id: $token}) { secret } }": 9,
+    # then the new secret and the token with it. Without a grace there is nothing to look for. First,
+    # for somebody else's token, whether that account lets its reseller do this.
+    "mutation($token: ID!) { rotateToken(input: {id: $token}) { secret } }": 10,
     "mutation($token: ID!) { rotateToken(input: {id: $token, gracePeriodSeconds: 0}) "
-    "{ secret } }": 8,
+    "{ secret } }": 9,
+    # What binds an account, and the rows about it; for a change also the account under its lock,
+    # the row as it was, the new one, the trail.
+    "query($account: ID!) { policy(accountId: $account) { effective { tokenCap } } }": 2,
+    "mutation($account: ID!) { setPolicy(input: {accountId: $account, rules: {tokenCap: 9}}) "
+    "{ policy { effective { tokenCap } } } }": 6,
+    # The account, the row, a count, a page, the tokens on it.
+    "query($account: ID!) { previewPolicy(accountId: $account, first: 100, "
+    "rules: {requiresAddressLimits: true}) { tokens { edges { node { token { name } } } } } }": 5,
+    "{ scopeTemplates { name } }": 1,
+    'mutation { createScopeTemplate(input: {name: "a", scopes: ["dns:read"]}) '
+    "{ scopeTemplate { name } } }": 5,
     # As a change, and a namesake's sweep.
     'mutation($token: ID!) { renameToken(input: {id: $token, name: "b"}) { token { name } } }': 4,
     "mutation { signOut { userErrors { code } } }": 5,

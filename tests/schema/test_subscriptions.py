@@ -5,108 +5,32 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 import asyncpg
-import httpx2
 import pytest
 from conftest import FrozenClock
-from edge_scene import People, Person, assert_leaks_nothing, bearer, fingerprint
+from edge_scene import People, assert_leaks_nothing, bearer, fingerprint
 from factories import make_token
+from live_scene import ACCEPT, SILENT, WATCH, Web, opened_web, progress, refusal, somebody_deaf
 from stores import eventually
-from web_scene import served
+from structlog.testing import capture_logs
 
 from schema import node_ids
-from service.app import create_app
-from service.cache import NOTHING_DROPPED, REPORTS
+from service.cache import REPORTS
 from service.composition import Service
 from service.settings import Settings
 from service.validator import Validator
 
-WATCH = (
-    "subscription($id: ID!) { revocationProgress(id: $id)"
-    " { id state validatorsKnown validatorsApplied vanishedValidators { name } } }"
-)
-ACCEPT = {"accept": "text/event-stream"}
-SILENT = "deaf"
-
-Event = tuple[str, dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Web:
-    """The web process behind a real socket."""
-
-    client: httpx2.AsyncClient
-    people: People
-    service: Service
-
-    async def revoke(self, person: Person) -> str:
-        """Revoke a new token of a person's; return the receipt's global id."""
-        created = await make_token(self.service, person.actor)
-        changed = await self.service.tokens.revoke(person.actor, created.token.id)
-        assert changed.propagation is not None
-        return node_ids.encode(node_ids.PROPAGATION, changed.propagation.receipt.id)
-
-    async def events(
-        self, secret: str | None, query: str = WATCH, **variables: str
-    ) -> AsyncIterator[Event]:
-        """Yield events as they come: their names, and their data."""
-        body = {"query": query, "variables": variables}
-        headers = ACCEPT | ({} if secret is None else bearer(secret))
-        async with self.client.stream("POST", "/graphql", json=body, headers=headers) as answer:
-            assert answer.status_code == 200
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            assert "no-cache" in answer.headers["cache-control"]
-            event = ""
-            async for line in answer.aiter_lines():
-                if line.startswith("event: "):
-                    event = line.removeprefix("event: ")
-                elif line.startswith("data: "):
-                    yield event, json.loads(line.removeprefix("data: ") or "{}")
-
-    async def all(self, secret: str | None, query: str = WATCH, **variables: str) -> list[Event]:
-        """Return every event up to the end of the stream."""
-        return [event async for event in self.events(secret, query, **variables)]
-
 
 @pytest.fixture
 async def web(settings: Settings, service: Service, validator: Validator) -> AsyncIterator[Web]:
-    app = create_app(settings)
-    app.open(service, validator)
     people = await People.make(service)
-    async with served(app) as url, httpx2.AsyncClient(base_url=url, timeout=20) as client:
-        yield Web(client, people, service)
-
-
-@asynccontextmanager
-async def somebody_deaf(service: Service) -> AsyncIterator[None]:
-    """Have a validator that has applied nothing, until the end."""
-    await service.cache.report(SILENT, NOTHING_DROPPED)
-    try:
-        yield
-    finally:
-        await service.cache.forget_report(SILENT)
-
-
-def progress(event: Event) -> dict[str, Any]:
-    assert event[0] == "next"
-    assert "errors" not in event[1], event
-    return cast(dict[str, Any], event[1]["data"]["revocationProgress"])
-
-
-def refusal(events: list[Event]) -> str:
-    """Return the code of the refusal that was all that a stream held."""
-    [(name, told), *end] = events
-    assert name == "next"
-    assert [event for event, _ in end] == ["complete"]
-    assert not told.get("data")
-    [code] = {error["extensions"]["code"] for error in told["errors"]}
-    return str(code)
+    async with opened_web(settings, service, validator, people) as opened:
+        yield opened
 
 
 async def test_it_ends_once_every_validator_has_applied_it(web: Web) -> None:
@@ -312,7 +236,8 @@ async def test_many_watch_at_once_without_holding_a_connection_each(web: Web) ->
     """The pool has ten connections; a watcher holds none while it waits."""
     async with somebody_deaf(web.service):
         receipt = await web.revoke(web.people.customer)
-        streams = [cast(Any, web.events(web.people.customer.secret, id=receipt)) for _ in range(30)]
+        secrets = [web.people.customer.secret, web.people.reseller.secret] * 15
+        streams = [cast(Any, web.events(secret, id=receipt)) for secret in secrets]
         firsts = await asyncio.gather(*(anext(stream) for stream in streams))
         assert {progress(event)["state"] for event in firsts} == {"CONFIRMED"}
 
@@ -335,7 +260,8 @@ async def test_a_surprise_is_masked_with_an_id_and_ends_the_stream(
     handler = logging.StreamHandler(written)
     root.addHandler(handler)
     try:
-        events = await web.all(web.people.customer.secret, id=receipt)
+        with capture_logs():  # as below
+            events = await web.all(web.people.customer.secret, id=receipt)
     finally:
         root.removeHandler(handler)
         await owner.execute("ALTER TABLE outbox_event_away RENAME TO outbox_event")
@@ -356,7 +282,8 @@ async def test_a_surprise_on_the_way_is_masked_too(web: Web, clock: FrozenClock)
         assert progress(await anext(stream))["state"] == "CONFIRMED"
 
         clock._now = cast(Any, "half past SELECT asyncpg")  # noqa: SLF001 - nothing else is as wrong
-        events = [event async for event in stream]
+        with capture_logs():  # telling it takes seconds
+            events = [event async for event in stream]
 
     assert refusal(events) == "INTERNAL"
     assert_leaks_nothing(json.dumps(events))

@@ -218,7 +218,7 @@ async def alone(service: Service, settings: Settings) -> AsyncIterator[tuple[Ser
         open_cache(apart) as cache,
         open_validator(apart, clock=service.clock) as validator,
     ):
-        passwords = service.sessions.passwords
+        passwords = service.accounts.passwords
         yield compose(apart, cache, service.clock, passwords=passwords), validator
 
 

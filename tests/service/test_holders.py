@@ -221,7 +221,7 @@ async def test_a_secret_under_any_pepper_is_found(
         peppers=f"2:{'n' * 32},{DEVELOPMENT_PEPPER}",
         **{name: getattr(settings, name) for name in addresses},
     )
-    later = compose(turned, service.cache, service.clock, passwords=service.sessions.passwords)
+    later = compose(turned, service.cache, service.clock, passwords=service.accounts.passwords)
 
     await revoke(later, token.secret)
 

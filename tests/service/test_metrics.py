@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import httpx2
 import pytest
+from conftest import FrozenClock
 from edge_scene import People, assert_leaks_nothing, client_of
 from factories import make_token
 from pydantic import SecretStr
@@ -21,6 +22,8 @@ from service.settings import Settings
 from service.validator import Validator
 
 BOUND, OUTBOX, WORKER = "staleness_bound_seconds", "outbox_lag_seconds", "worker_heartbeat_seconds"
+TRAIL = {"trail_unsealed_events", "trail_unsealed_seconds"}
+JOBS = "jobs_lag_seconds"
 VALIDATORS = {"validators_known", "validators_silent"}
 CANARY = {
     "canary_probed_at_seconds",
@@ -28,7 +31,7 @@ CANARY = {
     "canary_applied_seconds",
     "canary_held",
 }
-ALL = {BOUND, OUTBOX, WORKER, *VALIDATORS, *CANARY}
+ALL = {BOUND, OUTBOX, JOBS, WORKER, *TRAIL, *VALIDATORS, *CANARY}
 
 NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*"
 HELP = re.compile(rf"# HELP ({NAME}) ((?:[^\\\n]|\\\\|\\n)+)")
@@ -122,6 +125,9 @@ async def test_before_anything_has_run_its_gauges_are_absent(service: Service) -
     assert await told(service) == {
         BOUND: 10,
         OUTBOX: 0,
+        "trail_unsealed_events": 0,
+        "trail_unsealed_seconds": 0,
+        JOBS: 0,
         "validators_known": 0,
         "validators_silent": 0,
     }
@@ -156,11 +162,26 @@ async def test_a_drop_that_waits_is_told_by_its_age(
 async def without_redis(settings: Settings, well: Service) -> AsyncIterator[Service]:
     nowhere = {"redis_url": SecretStr("redis://127.0.0.1:9/0")}
     async with open_cache(settings.model_copy(update=nowhere)) as cache:
-        yield compose(settings, cache, well.clock, passwords=well.sessions.passwords)
+        yield compose(settings, cache, well.clock, passwords=well.accounts.passwords)
 
 
 async def test_without_redis_the_rest_is_told(without_redis: Service) -> None:
-    assert await told(without_redis) == {BOUND: 10, OUTBOX: 0}
+    values = await told(without_redis)
+
+    assert set(values) == {BOUND, OUTBOX, JOBS, *TRAIL}
+    assert (values[BOUND], values[OUTBOX]) == (10, 0)
+
+
+async def test_events_that_wait_for_their_seal_are_told_by_their_number_and_age(
+    well: Service, people: People, clock: FrozenClock
+) -> None:
+    await well.sealer.seal()
+    await make_token(well, people.customer.actor)
+    clock.advance(seconds=7)
+
+    values = await told(well)
+
+    assert (values["trail_unsealed_events"], values["trail_unsealed_seconds"]) == (1, 7)
 
 
 async def test_without_the_database_the_rest_is_told(

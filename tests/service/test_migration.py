@@ -30,16 +30,26 @@ INSERT INTO account (id, kind, reseller_id, name, grantable_scopes, created_at) 
     ('00000000-0000-0000-0000-000000000002', 'CUSTOMER', '00000000-0000-0000-0000-000000000001', 'C', '{*}', now());
 INSERT INTO member (id, account_id, email, password_hash, created_at)
     SELECT gen_random_uuid(), id, lower(name) || '@example.com', 'none', now() FROM account;
+INSERT INTO password_reset (id, account_id, member_id, purpose, created_at, attempts)
+    SELECT gen_random_uuid(), account_id, id, 'RESET', now(), 0 FROM member;
 INSERT INTO api_token (id, account_id, reseller_id, kind, name, scopes, allowed_ip_ranges, created_at, expires_at, version, member_id)
     SELECT gen_random_uuid(), account_id, reseller_id, 'API_TOKEN', 'T', '{*}', '{}', now(), now() + interval '1 day', 1, id FROM member;
 INSERT INTO secret (id, account_id, token_id, digest, pepper_id, prefix, last_four, created_at)
     SELECT gen_random_uuid(), account_id, id, sha256(id::text::bytea), 1, 'tw_live_', 'abcd', now() FROM api_token;
 INSERT INTO replay (id, account_id, principal_id, key_digest, request_digest, token_id, sealed_secret, expires_at)
     SELECT gen_random_uuid(), account_id, id, '', '', id, '', now() FROM api_token;
+INSERT INTO job (id, account_id, kind, state, parameters, request_digest, total, succeeded, failed, skipped, created_at, due_at, attempts, actor_token_id)
+    SELECT gen_random_uuid(), account_id, 'REVOKE', 'QUEUED', '{"reason": "LEAKED"}', '', 1, 0, 0, 0, now(), now(), 0, id FROM api_token;
+INSERT INTO job_item (id, account_id, job_id, token_id, state)
+    SELECT gen_random_uuid(), account_id, id, actor_token_id, 'PENDING' FROM job;
 INSERT INTO notice (id, account_id, token_id, expires_at, threshold_days, recipient, state, created_at, attempts)
     SELECT gen_random_uuid(), account_id, id, expires_at, 1, 'c@example.com', 'PENDING', now(), 0 FROM api_token;
 INSERT INTO audit_event (id, account_id, occurred_at, action, subject_id, details)
     SELECT gen_random_uuid(), account_id, now(), 'token.created', id, '{}' FROM api_token;
+INSERT INTO policy (id, account_id, reseller_id, level, requires_address_limits, allows_delegation, changed_at, version)
+    SELECT gen_random_uuid(), id, reseller_id, 'PLATFORM', true, true, now(), 1 FROM account;
+INSERT INTO scope_template (id, account_id, reseller_id, name, scopes, created_at, version)
+    SELECT gen_random_uuid(), id, reseller_id, 'T', '{*}', now(), 1 FROM account;
 INSERT INTO outbox_event (id, account_id, kind, subject, created_at, due_at, stage)
     SELECT gen_random_uuid(), account_id, 'TOKEN', '00', now(), now(), 0 FROM api_token;
 """

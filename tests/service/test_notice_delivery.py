@@ -78,7 +78,7 @@ async def test_a_transient_refusal_is_tried_again_after_twice_as_long_each_time(
 
 
 async def test_a_permanent_refusal_is_recorded_and_not_tried_again(scene: Scene) -> None:
-    await scene.make_aging()
+    token = await scene.make_aging()
     scene.clock.advance(days=335)
     scene.relay.answers = ["550 No such user"]
 
@@ -88,6 +88,7 @@ async def test_a_permanent_refusal_is_recorded_and_not_tried_again(scene: Scene)
     assert await scene.notices.send_due() == 0
     assert await scene.ledger.states() == [(30, "FAILED", "550 No such user")]
     assert await scene.ledger.audited() == []
+    assert await scene.ledger.audited("notice.failed") == [token]
 
 
 async def test_ten_attempts_are_the_end(scene: Scene) -> None:
@@ -104,7 +105,7 @@ async def test_ten_attempts_are_the_end(scene: Scene) -> None:
 
 
 async def test_ten_crashes_are_the_end(scene: Scene) -> None:
-    await scene.make_aging()
+    token = await scene.make_aging()
     scene.clock.advance(days=335)
     crashing = scene.crashing
     for _ in range(10):
@@ -114,6 +115,7 @@ async def test_ten_crashes_are_the_end(scene: Scene) -> None:
 
     assert await scene.notices.send_due() == 0
     assert await scene.ledger.states() == [(30, "FAILED", "GIVEN_UP")]
+    assert await scene.ledger.audited("notice.failed") == [token]
 
 
 async def test_a_relay_that_fails_three_times_in_a_row_is_left_alone(scene: Scene) -> None:
@@ -156,7 +158,7 @@ async def test_what_was_sent_is_noted_and_audited_once(scene: Scene) -> None:
     sent_at = scene.clock.now()
     scene.clock.advance(hours=1)
     await system_mark_sent(digest, scene.clock.now())
-    await system_mark_failed(digest, "too late")
+    await system_mark_failed(digest, "too late", scene.clock.now())
 
     [row] = await scene.ledger.read()
     assert (row["state"], row["sent_at"], row["reason"]) == ("SENT", sent_at, None)

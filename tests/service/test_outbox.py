@@ -18,6 +18,7 @@ from service.local.servers import APP_ROLE
 from service.outbox import BATCH, KEPT, Relay
 from service.receipts import PropagationState
 from service.settings import Settings
+from service.token_changes import drop_token
 
 LEASE = 4.0
 
@@ -39,7 +40,7 @@ class TickingClock:
 def cut_off(service: Service, settings: Settings) -> Service:
     """The use cases of a process whose Redis is not there."""
     nowhere = Cache(hot_client("redis://127.0.0.1:1"), b"k" * 32, LEASE)
-    return compose(settings, nowhere, service.clock, passwords=service.sessions.passwords)
+    return compose(settings, nowhere, service.clock, passwords=service.accounts.passwords)
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ async def test_a_change_notes_its_commit_at_an_instant_after_it(
         settings,
         service.cache,
         TickingClock(service.clock.now()),
-        passwords=service.sessions.passwords,
+        passwords=service.accounts.passwords,
     )
 
     await revoke_some(ticking, platform, 1)
@@ -289,7 +290,7 @@ async def test_a_rolled_back_change_is_never_delivered(
     async def fail() -> None:
         actor = platform.customer
         async with service.tokens.work.begin(actor.reach, actor) as unit:
-            await service.tokens._drop(unit, created.token)  # noqa: SLF001 - what every narrowing calls
+            await drop_token(unit, created.token)
             await unit.write()
             raise RuntimeError("a late failure")
 

@@ -38,7 +38,7 @@ async def old_epoch(service: Service) -> None:
 def cut_off(service: Service, settings: Settings) -> Service:
     """The use cases of a process whose Redis is not there."""
     nowhere = Cache(hot_client("redis://127.0.0.1:1"), b"k" * 32, settings.lease_seconds)
-    return compose(settings, nowhere, service.clock, passwords=service.sessions.passwords)
+    return compose(settings, nowhere, service.clock, passwords=service.accounts.passwords)
 
 
 async def revoke(service: Service, actor: Actor) -> Propagation:

@@ -73,7 +73,7 @@ async def remote(
 ) -> AsyncIterator[Service]:
     """The use cases over that Valkey."""
     async with open_cache(apart) as cache:
-        yield compose(apart, cache, service.clock, passwords=service.sessions.passwords)
+        yield compose(apart, cache, service.clock, passwords=service.accounts.passwords)
 
 
 @asynccontextmanager

@@ -89,7 +89,7 @@ async def whole(
     """The use cases over that Valkey, as its administrator."""
     changed = settings.model_copy(update={"redis_url": SecretStr(valkey.url)})
     async with open_cache(changed) as cache:
-        yield compose(changed, cache, service.clock, passwords=service.sessions.passwords)
+        yield compose(changed, cache, service.clock, passwords=service.accounts.passwords)
 
 
 def limited(settings: Settings, valkey: ValkeyServer, **changes: object) -> Settings:

@@ -238,7 +238,7 @@ async def test_without_redis_a_secret_is_ended_all_the_same_and_calls_are_not_co
     deaf = settings.model_copy(update={"redis_url": SecretStr(f"redis://{NOWHERE}/0")})
     async with open_cache(deaf) as cache:
         app = create_app(deaf)
-        parts = compose(deaf, cache, service.clock, passwords=service.sessions.passwords)
+        parts = compose(deaf, cache, service.clock, passwords=service.accounts.passwords)
         app.open(parts, validator)
         async with client_of(app) as client:
             answers = [await revoke(client, token.secret) for _ in range(CALLS_MAX + 1)]

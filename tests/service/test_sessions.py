@@ -12,9 +12,9 @@ from stores import eventually, everything, one_row
 from service.cache import hot_client
 from service.composition import Service, compose
 from service.errors import ServiceError, SignInFailed
+from service.password_check import FROM_ANYWHERE_FACTOR, THROTTLE_SECONDS
 from service.passwords import Passwords
 from service.secret_format import is_session, is_well_formed
-from service.sessions import FROM_ANYWHERE_FACTOR, THROTTLE_SECONDS
 from service.settings import Settings
 from service.throttle import Throttle
 from service.validator import Validator
@@ -61,7 +61,7 @@ def with_limits(service: Service, settings: Settings, **limits: int) -> Service:
         settings.model_copy(update=limits),
         service.cache,
         service.clock,
-        passwords=service.sessions.passwords,
+        passwords=service.sessions.check.passwords,
     )
 
 
@@ -100,8 +100,8 @@ async def test_a_sign_in_is_told_with_person_address_and_request(
     assert event["reseller_id"] == anna.reseller.account_id
     told = await one_row(
         owner,
-        "SELECT details->>'member_id' AS member, details->>'address' AS address,"
-        " details->>'request_id' AS request FROM audit_event WHERE id = $1",
+        "SELECT details->>'member_id' AS member, address,"
+        " request_id AS request FROM audit_event WHERE id = $1",
         event["id"],
     )
     assert told == {
@@ -245,7 +245,8 @@ async def test_a_pause_ends_and_what_went_well_is_not_counted(
 @pytest.mark.usefixtures("anna")
 async def test_without_redis_people_sign_in_uncounted(service: Service) -> None:
     nowhere = Throttle(hot_client("redis://127.0.0.1:1"))
-    sessions: Any = replace(service.sessions, throttle=nowhere)
+    check: Any = replace(service.sessions.check, throttle=nowhere)
+    sessions = replace(service.sessions, check=check)
 
     assert await attempt(replace(service, sessions=sessions)) == "SIGN_IN_FAILED"
     assert is_session(await attempt(replace(service, sessions=sessions), password=PASSWORD))

@@ -29,6 +29,15 @@ from service.tokens import TokenChanges
         ({"expires_at": timedelta(days=30, microseconds=1)}, "WIDENING_REFUSED", "expiresAt"),
         ({"expires_at": timedelta(0)}, "INVALID_INPUT", "expiresAt"),
         ({"expires_at": datetime(2030, 1, 16)}, "INVALID_INPUT", "expiresAt"),  # noqa: DTZ001 - the naive one is refused
+        ({"not_before": timedelta(hours=1, microseconds=-1)}, "WIDENING_REFUSED", "notBefore"),
+        ({"not_before": timedelta(days=30)}, "INVALID_INPUT", "notBefore"),
+        ({"not_before": datetime(2030, 1, 16)}, "INVALID_INPUT", "notBefore"),  # noqa: DTZ001 - the naive one is refused
+        # Each is a narrowing; together they would leave nothing.
+        (
+            {"not_before": timedelta(days=9), "expires_at": timedelta(days=9)},
+            "INVALID_INPUT",
+            "expiresAt",
+        ),
         ({}, "INVALID_INPUT", None),
     ],
     ids=str,
@@ -41,10 +50,17 @@ async def test_an_update_that_does_not_narrow_is_refused(
     code: str,
     field: str | None,
 ) -> None:
-    created = await make_token(service, platform.customer, allowed_ip_ranges=("192.0.2.0/25",))
+    created = await make_token(
+        service,
+        platform.customer,
+        allowed_ip_ranges=("192.0.2.0/25",),
+        not_before=service.clock.now() + timedelta(hours=1),
+    )
     before = await everything(owner)
-    if isinstance(span := changes.get("expires_at"), timedelta):
-        changes = {"expires_at": service.clock.now() + span}
+    changes = {
+        name: service.clock.now() + value if isinstance(value, timedelta) else value
+        for name, value in changes.items()
+    }
 
     with pytest.raises(ServiceError) as refused:
         await service.tokens.update(platform.customer, created.token.id, TokenChanges(**changes))

@@ -381,7 +381,7 @@ async def test_an_old_peppers_secrets_still_verify_and_new_ones_use_the_first(
     both = "9:a-pepper-of-the-next-year-32-bytes-long," + settings.peppers.get_secret_value()
     rotated = settings.model_copy(update={"peppers": type(settings.peppers)(both)})
     rotated.__dict__.pop("pepper_keys", None)  # what the copy remembers of the original
-    after = compose(rotated, service.cache, service.clock, passwords=service.sessions.passwords)
+    after = compose(rotated, service.cache, service.clock, passwords=service.accounts.passwords)
 
     new = await make_token(after, platform.customer)
 

@@ -13,14 +13,18 @@ import asyncpg
 import pytest
 from celery import Celery
 from factories import Platform, make_token
+from job_scene import job_of
+from people_scene import invite
 from processes import environment
 from redis.asyncio import Redis
 from rotation_scene import rotate
 
+from service.access.jobs import JobKind
 from service.clock import SystemClock, boottime
-from service.composition import Service
+from service.composition import Service, compose
 from service.heartbeat import seconds_since_beat
 from service.local.child import spawn, stop
+from service.roles import Role
 from service.settings import Settings
 from workers.app import VISIBILITY_TIMEOUT_SECONDS
 
@@ -98,6 +102,11 @@ async def test_a_worker_runs_each_task_and_ends_in_order(
     )
     await service.cache.redis.hset("usage", str(secret), "1700000000000 192.0.2.1")
     retiring = await make_overdue_rotation(service, platform, owner)
+    await invite(service, platform.customer, Role.VIEWER)
+    await owner.execute("UPDATE password_reset SET due_at = now()")
+    wanted = job_of(JobKind.SUSPEND, (await make_token(service, platform.customer)).token.id)
+    now = compose(settings, service.cache, SystemClock())  # a job is due by the worker's clock
+    job_id = (await now.jobs.begin(platform.customer, wanted)).job.id
     for task in (
         "sweep_expired_tokens",
         "complete_rotations",
@@ -105,6 +114,9 @@ async def test_a_worker_runs_each_task_and_ends_in_order(
         "send_expiry_notices",
         "relay_revocations",
         "probe_revocation",
+        "run_jobs",
+        "seal_trail",
+        "send_account_mail",
     ):
         send(settings, task)
 
@@ -115,6 +127,12 @@ async def test_a_worker_runs_each_task_and_ends_in_order(
         )
         await eventually(
             lambda: owner.fetchval("SELECT retired_at FROM secret WHERE id = $1", retiring)
+        )
+        await eventually(lambda: owner.fetchval("SELECT max(position) FROM audit_event"))
+        # No relay listens: it is put off, and due again.
+        await eventually(lambda: owner.fetchval("SELECT max(attempts) FROM password_reset"))
+        await eventually(
+            lambda: owner.fetchval("SELECT finished_at FROM job WHERE id = $1", job_id)
         )
         redis, clock = service.cache.redis, SystemClock()
         await eventually(lambda: seconds_since_beat(redis, clock))
