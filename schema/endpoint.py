@@ -137,8 +137,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             log.warning("graphql.timeout", seconds=OPERATION_SECONDS_MAX)
             return PreExecutionError(None, [GraphQLError("", original_error=TimedOut())])
         except InvalidOperationTypeError:
-            told = f"A subscription is told as {media_types.EVENTS}, or over a WebSocket."
-            return PreExecutionError(None, [GraphQLError(told)])
+            message = f"A subscription is told as {media_types.EVENTS}, or over a WebSocket."
+            return PreExecutionError(None, [GraphQLError(message)])
         except (CannotGetOperationTypeError, MissingQueryError):
             raise HTTPException(400, "Send a document, and name an operation of it.") from None
 

@@ -68,8 +68,9 @@ class JobItemConnection:
 @strawberry.type(
     description="A change of many tokens, made by workers in batches, in the name of whoever asked "
     "for it. Which tokens was decided when the job was made. It goes on when that person signs "
-    "out; it stops when the person is removed, when the token that asked for it is revoked or "
-    "suspended, when `tokens:write` is taken away, and when the account is suspended or closed. "
+    "out; it stops when the person is removed or the session is ended otherwise, when the token "
+    "that asked for it is revoked or suspended, when `tokens:write` is taken away, and when the "
+    "account is suspended or closed. "
     "Kept for 30 days after its end."
 )
 class Job(Node):

@@ -44,6 +44,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Edge:
             relay = asyncio.create_task(service.relay.keep_relaying())
             sealer = asyncio.create_task(service.sealer.keep_sealing())
             yield
+            await service.refusals.settle()
             await end(sealer)
             await end(relay)
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -164,15 +165,45 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture
-async def clean(owner: asyncpg.Connection, settings: Settings) -> None:
-    """An empty database and an empty Redis."""
+async def empty(owner: asyncpg.Connection, settings: Settings) -> None:
+    """Empty the database and Redis."""
     # The trail's guard refuses DELETE; TRUNCATE is the owner's alone.
     await owner.execute(f"TRUNCATE {', '.join(TABLES)} CASCADE")
+    await empty_redis(settings)
+
+
+async def empty_redis(settings: Settings) -> None:
+    """Empty Redis."""
     for url in (settings.redis_url, settings.broker_url):
         redis = Redis.from_url(url.get_secret_value())
         await redis.flushdb()
         await redis.aclose()
+
+
+@asynccontextmanager
+async def composed(settings: Settings, clock: Clock) -> AsyncIterator[Service]:
+    """Put the use cases together over an open cache."""
+    async with open_cache(settings) as cache:
+        # A hash as cheap as Argon2 allows: it is the library's strength, not what is tested here.
+        yield compose(settings, cache, clock, passwords=Passwords(passes=1, memory_kibibytes=8))
+
+
+@asynccontextmanager
+async def served(
+    settings: Settings, service: Service, validator: Validator
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Open the web process' application, called without a socket from 192.0.2.7."""
+    app = create_app(settings)
+    app.open(service, validator)
+    transport = httpx2.ASGITransport(app=app, client=("192.0.2.7", 40_000))
+    async with httpx2.AsyncClient(transport=transport, base_url=settings.public_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def clean(owner: asyncpg.Connection, settings: Settings) -> None:
+    """An empty database and an empty Redis."""
+    await empty(owner, settings)
 
 
 @pytest.fixture
@@ -183,9 +214,8 @@ async def service(
     clock: Clock,
 ) -> AsyncIterator[Service]:
     """Every use case over a clean database."""
-    async with open_cache(settings) as cache:
-        # A hash as cheap as Argon2 allows: it is the library's strength, not what is tested here.
-        yield compose(settings, cache, clock, passwords=Passwords(passes=1, memory_kibibytes=8))
+    async with composed(settings, clock) as service:
+        yield service
 
 
 @pytest.fixture
@@ -200,16 +230,18 @@ async def http(
     settings: Settings, service: Service, validator: Validator
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """The web process' application, called without a socket from 192.0.2.7."""
-    app = create_app(settings)
-    app.open(service, validator)
-    transport = httpx2.ASGITransport(app=app, client=("192.0.2.7", 40_000))
-    async with httpx2.AsyncClient(transport=transport, base_url=settings.public_url) as client:
+    async with served(settings, service, validator) as client:
         yield client
 
 
 @pytest.fixture
 def graphql(http: httpx2.AsyncClient) -> GraphQL:
     """Run one operation: ``await graphql(query, secret=secret, variable=value)``."""
+    return asking(http)
+
+
+def asking(http: httpx2.AsyncClient) -> GraphQL:
+    """Return what runs one operation."""
 
     async def run(query: str, *, secret: str | None = None, **variables: Any) -> dict[str, Any]:
         headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}

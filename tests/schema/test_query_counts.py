@@ -84,8 +84,8 @@ OPERATIONS = {
     "mutation($token: ID!) { updateToken(input: {id: $token, "
     'allowedIpRanges: ["192.0.2.0/24"]}) { token { name } } }': 6,
     # As a narrowing that looks for a rotation first and ends secrets instead of reading digests;
-    # then the new secret and the token with it. Without a grace there is nothing to look for. First,
-    # for somebody else's token, whether that account lets its reseller do this.
+    # then the new secret and the token with it. Without a grace there is nothing to look for. For
+    # somebody else's token first whether that account lets its reseller do this.
     "mutation($token: ID!) { rotateToken(input: {id: $token}) { secret } }": 10,
     "mutation($token: ID!) { rotateToken(input: {id: $token, gracePeriodSeconds: 0}) "
     "{ secret } }": 9,
