@@ -71,9 +71,9 @@ class UpdateAccountInput:
     )
     grantable_scopes: strawberry.Maybe[list[str]] = strawberry.field(
         default=None,
-        description="What its tokens may be given, and what its people may do, of at most 50 "
-        "scopes; for an account below the caller's only. What goes is refused at once, for the "
-        "tokens it has as well. Null is refused.",
+        description="What its tokens may be given, of at most 50 scopes; for an account below the "
+        "caller's only. What goes is refused at once, for the tokens it has as well. What its "
+        "people may do here comes of their roles. Null is refused.",
     )
     wait_for: PropagationWait | None = WAIT_FOR
 

@@ -5,7 +5,9 @@ the cookie count where such a page sends it (:func:`service.auth.cookie_secret`)
 """
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import cast
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -14,7 +16,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from schema import node_ids
 from service.access.actor import Actor
 from service.auth import authenticate
-from service.errors import InvalidInput, ServiceError, Unauthenticated
+from service.errors import InvalidInput, ServiceError, Unauthenticated, Unavailable
+from service.streams import Streams
 from service.trail_export import Exported, Extract, Format, export_for, first_line, write
 
 _MEDIA_TYPES = {
@@ -33,27 +36,40 @@ async def download(request: Request) -> Response:
         form, extract = _asked(request)
         batches = export_for(actor, extract)
         # The first batch before the status: by it most of what can go wrong has done so.
-        first: list[Exported] = await anext(batches, [])
+        with _place(request, actor):
+            first: list[Exported] = await anext(batches, [])
     except ServiceError as refused:
         return _refusal(refused)
-    return StreamingResponse(
-        _lines(request, form, first, batches),
-        media_type=_MEDIA_TYPES[form],
-        headers={
-            "Cache-Control": "no-store",
-            "Content-Disposition": f'attachment; filename="audit.{form.value}"',
-        },
-    )
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Disposition": f'attachment; filename="audit.{form.value}"',
+    }
+    is_read = request.method == "GET"  # the server drops what HEAD answers, as fast as it comes
+    lines = _lines(request, actor, form, first, batches) if is_read else iter(())
+    return StreamingResponse(lines, media_type=_MEDIA_TYPES[form], headers=headers)
 
 
 async def _lines(
-    request: Request, form: Format, first: list[Exported], batches: AsyncIterator[list[Exported]]
+    request: Request,
+    begun: Actor,
+    form: Format,
+    first: list[Exported],
+    batches: AsyncIterator[list[Exported]],
 ) -> AsyncIterator[str]:
-    """Yield the file; where the credential ends meanwhile, so does the connection, unfinished."""
-    yield first_line(form) + write(first, form)
-    async for events in batches:
-        await _actor(request)
-        yield write(events, form)
+    """Yield the file; where the credential ends meanwhile, so does the connection, unfinished.
+
+    Likewise where what it may do has changed, since by that the file was begun.
+    """
+    with _place(request, begun):
+        yield first_line(form) + write(first, form)
+        async for events in batches:
+            if await _actor(request) != begun:
+                raise Unavailable
+            yield write(events, form)
+
+
+def _place(request: Request, actor: Actor) -> AbstractContextManager[None]:
+    return cast(Streams, request.app.state.streams).export(actor)
 
 
 async def _actor(request: Request) -> Actor:

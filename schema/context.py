@@ -1,9 +1,11 @@
 """What a resolver may reach: the use cases, who is calling, and loaders; built once per request."""
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 import strawberry
@@ -21,7 +23,9 @@ from service.access.sessions import Session
 from service.access.token_lists import TokenListing
 from service.access.tokens import Token
 from service.access.trail import Event
+from service.addresses import counted_as
 from service.auth import client_address, session_cookie
+from service.budget import Balance
 from service.composition import Service
 from service.errors import Unauthenticated
 from service.paging import Page, PageRequest
@@ -29,11 +33,32 @@ from service.receipts import Propagation
 from service.sessions import SignedIn
 from service.streams import Streams
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 Item = TypeVar("Item")
 Told = TypeVar("Told")
 
 ItemsKey = tuple[UUID, PageRequest, JobItemState | None]
 """A job, and which page of its items."""
+
+
+class Loader(Generic[Key, Value]):
+    """A batch loader of each request, made when it is first asked for; most need one or two.
+
+    Args:
+        load: The method of the context that loads a batch.
+    """
+
+    def __init__(self, load: Callable[[Any, list[Key]], Awaitable[list[Value]]]) -> None:
+        self._load = load
+
+    def __get__(self, context: "Context", _: type) -> DataLoader[Key, Value]:
+        """Return the loader of a request."""
+        loader = context.loaders.get(self._load)
+        if loader is None:
+            loader = DataLoader(load_fn=partial(self._load, context))
+            context.loaders[self._load] = loader
+        return loader
 
 
 @dataclass
@@ -43,6 +68,7 @@ class Context:
     Attributes:
         caller: Who is calling; None is nobody.
         response: Takes the session's cookie.
+        loaders: Those that were asked for; of this request and this caller, never shared.
     """
 
     service: Service
@@ -50,33 +76,7 @@ class Context:
     scope: Scope
     response: Response
     request_id: str | None
-    accounts: DataLoader[UUID, Account | None] = field(init=False)
-    counts: DataLoader[UUID, Counts | None] = field(init=False)
-    secrets: DataLoader[UUID, list[Secret]] = field(init=False)
-    members: DataLoader[UUID, Member | None] = field(init=False)
-    sessions: DataLoader[UUID, Session | None] = field(init=False)
-    tokens: DataLoader[UUID, Token | None] = field(init=False)
-    emails: DataLoader[UUID, str | None] = field(init=False)
-    propagations: DataLoader[UUID, Propagation | None] = field(init=False)
-    events: DataLoader[UUID, Event | None] = field(init=False)
-    tokens_of_accounts: DataLoader[tuple[UUID, TokenListing], Page[Token]] = field(init=False)
-    jobs: DataLoader[UUID, Job | None] = field(init=False)
-    items_of_jobs: DataLoader[ItemsKey, Page[JobItem]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Bind the loaders to this request and this caller; they are never shared."""
-        self.accounts = DataLoader(load_fn=self._load_accounts)
-        self.counts = DataLoader(load_fn=self._load_counts)
-        self.secrets = DataLoader(load_fn=self._load_secrets)
-        self.members = DataLoader(load_fn=self._load_members)
-        self.sessions = DataLoader(load_fn=self._load_sessions)
-        self.tokens = DataLoader(load_fn=self._load_tokens)
-        self.emails = DataLoader(load_fn=self._load_emails)
-        self.propagations = DataLoader(load_fn=self._load_propagations)
-        self.events = DataLoader(load_fn=self._load_events)
-        self.tokens_of_accounts = DataLoader(load_fn=self._load_tokens_of_accounts)
-        self.jobs = DataLoader(load_fn=self._load_jobs)
-        self.items_of_jobs = DataLoader(load_fn=self._load_items_of_jobs)
+    loaders: dict[object, DataLoader[Any, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def actor(self) -> Actor:
@@ -89,11 +89,28 @@ class Context:
             raise Unauthenticated
         return self.caller
 
+    def require_caller(self) -> None:
+        """Let the request pass if somebody is calling.
+
+        Raises:
+            Unauthenticated: If nobody is.
+        """
+        _ = self.actor
+
     @property
     def address(self) -> str | None:
         """The client's address, as trusted proxies tell it."""
         address = client_address(self.scope, self.service.settings.trusted_proxies)
         return None if address is None else str(address)
+
+    async def pay(self, points: int) -> Balance:
+        """Take what the operation costs from the caller's points, and return what is left.
+
+        A stranger's are those of the address.
+        """
+        self.points = points
+        payer = counted_as(self.address) if self.caller is None else str(self.caller.token_id)
+        return await self.service.budget.spend(payer, points)
 
     async def follow(
         self, needs: str, source: AsyncGenerator[Item, None], tell: Callable[[Item], Told]
@@ -111,10 +128,22 @@ class Context:
         """
         streams = cast(Streams, self.scope["app"].state.streams)
         standing = streams.standing(self.scope, self.request_id)
-        async with aclosing(streams.keep(standing, self.actor, needs, source)) as kept:
+        paid = self._paid(source)
+        async with aclosing(streams.keep(standing, self.actor, needs, paid)) as kept:
             async for item in kept:
-                self.__post_init__()  # what was loaded for the last item may not be so any more
+                self.loaders.clear()  # what was loaded for the last item may not be so any more
                 yield tell(item)
+
+    async def _paid(self, source: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
+        """Ask for an item when it is paid for; who has no points left waits until there are some.
+
+        The operation has paid for the first one.
+        """
+        async with aclosing(source) as items:
+            async for item in items:
+                yield item
+                while seconds := (await self.pay(self.points)).retry_after_seconds:  # noqa: ASYNC110 - points come back by themselves
+                    await asyncio.sleep(seconds)
 
     def set_session_cookie(self, signed_in: SignedIn) -> None:
         """Hand the session to the browser, out of reach of its scripts."""
@@ -136,36 +165,54 @@ class Context:
             session_cookie(settings), path="/", secure=settings.uses_tls, httponly=True
         )
 
-    async def _load_accounts(self, ids: list[UUID]) -> list[Account | None]:
+    @Loader
+    async def accounts(self, ids: list[UUID]) -> list[Account | None]:
+        """Accounts by id; None beyond reach."""
         return await self.service.accounts.get_many(self.actor, ids)
 
-    async def _load_counts(self, ids: list[UUID]) -> list[Counts | None]:
+    @Loader
+    async def counts(self, ids: list[UUID]) -> list[Counts | None]:
+        """Counts of tokens, by account."""
         return await self.service.fleet.counts_of(self.actor, ids)
 
-    async def _load_members(self, ids: list[UUID]) -> list[Member | None]:
+    @Loader
+    async def members(self, ids: list[UUID]) -> list[Member | None]:
+        """People by id."""
         return await self.service.members.get_many(self.actor, ids)
 
-    async def _load_sessions(self, ids: list[UUID]) -> list[Session | None]:
+    @Loader
+    async def sessions(self, ids: list[UUID]) -> list[Session | None]:
+        """Sessions by id."""
         return await self.service.sessions.get_many(self.actor, ids)
 
-    async def _load_secrets(self, ids: list[UUID]) -> list[list[Secret]]:
+    @Loader
+    async def secrets(self, ids: list[UUID]) -> list[list[Secret]]:
+        """Secrets of tokens, by token."""
         return await self.service.tokens.secrets_of(self.actor, ids)
 
-    async def _load_tokens(self, ids: list[UUID]) -> list[Token | None]:
+    @Loader
+    async def tokens(self, ids: list[UUID]) -> list[Token | None]:
+        """Tokens by id; None beyond reach."""
         return await self.service.tokens.get_many(self.actor, ids)
 
-    async def _load_emails(self, ids: list[UUID]) -> list[str | None]:
+    @Loader
+    async def emails(self, ids: list[UUID]) -> list[str | None]:
+        """Addresses of people, by id."""
         return await self.service.tokens.emails_of(self.actor, ids)
 
-    async def _load_events(self, ids: list[UUID]) -> list[Event | None]:
+    @Loader
+    async def events(self, ids: list[UUID]) -> list[Event | None]:
+        """Events of the trail, by id."""
         return await self.service.trail.get_many(self.actor, ids)
 
-    async def _load_propagations(self, ids: list[UUID]) -> list[Propagation | None]:
+    @Loader
+    async def propagations(self, ids: list[UUID]) -> list[Propagation | None]:
+        """How far narrowings have come, by receipt."""
         return await self.service.receipts.get_many(self.actor, ids)
 
-    async def _load_tokens_of_accounts(
-        self, keys: list[tuple[UUID, TokenListing]]
-    ) -> list[Page[Token]]:
+    @Loader
+    async def tokens_of_accounts(self, keys: list[tuple[UUID, TokenListing]]) -> list[Page[Token]]:
+        """Pages of tokens, by account and listing."""
         found: dict[tuple[UUID, TokenListing], Page[Token]] = {}
         for listing in {listing: None for _, listing in keys}:  # one statement for each alias
             ids = [account_id for account_id, wanted in keys if wanted == listing]
@@ -173,10 +220,14 @@ class Context:
             found |= dict(zip([(account_id, listing) for account_id in ids], pages, strict=True))
         return [found[key] for key in keys]
 
-    async def _load_jobs(self, ids: list[UUID]) -> list[Job | None]:
+    @Loader
+    async def jobs(self, ids: list[UUID]) -> list[Job | None]:
+        """Jobs by id."""
         return await self.service.jobs.get_many(self.actor, ids)
 
-    async def _load_items_of_jobs(self, keys: list[ItemsKey]) -> list[Page[JobItem]]:
+    @Loader
+    async def items_of_jobs(self, keys: list[ItemsKey]) -> list[Page[JobItem]]:
+        """Pages of items, by job, page and state."""
         found: dict[ItemsKey, Page[JobItem]] = {}
         for page, state in {(page, state): None for _, page, state in keys}:  # for each alias
             ids = [key[0] for key in keys if key[1:] == (page, state)]

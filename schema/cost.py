@@ -39,7 +39,6 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
-from service.addresses import counted_as
 from service.budget import Balance
 from service.errors import CostExceeded, TooManyRequests
 from service.paging import PAGE_SIZE_MAX
@@ -54,6 +53,9 @@ KNOWN_DOCUMENTS = 256
 
 SIZES = ("first", "ids")
 """The arguments that say how many items a field brings."""
+
+LISTS = {"sample": 20}
+"""Fields that bring more than ``LIST_ITEMS`` without being asked how many, each with all below."""
 
 Variables = Mapping[str, Any]
 
@@ -184,7 +186,8 @@ class Pricing:
                     name = value.name.value
                     return Count(_number(self.defaults.get(name)), name)
                 return Count(_number(value))
-        return None
+        items = LISTS.get(node.name.value)
+        return None if items is None else Count(items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,11 @@ def bill_of(schema: GraphQLSchema, document: DocumentNode, name: str | None) -> 
 
 
 class ChargesCost(SchemaExtension):
-    """Refuses what costs too much, and has the rest paid for before it runs."""
+    """Refuses what costs too much, and has the rest paid for before it runs.
+
+    Each event of a subscription runs the selection anew: the operation pays for the first one, and
+    :meth:`schema.context.Context.follow` as much for each further one.
+    """
 
     _told: dict[str, Any]
 
@@ -260,9 +267,7 @@ class ChargesCost(SchemaExtension):
         self._told = {"requestedQueryCost": points}
         if points > COST_MAX:
             raise CostExceeded(f"The document costs {points:,} points; at most {COST_MAX:,}.")
-        caller = context.caller
-        payer = counted_as(context.address) if caller is None else str(caller.token_id)
-        balance = await context.service.budget.spend(payer, points)
+        balance = await context.pay(points)
         self._told["throttleStatus"] = _told(balance)
         if balance.retry_after_seconds:
             raise TooManyRequests(balance.retry_after_seconds)

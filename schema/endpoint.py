@@ -112,7 +112,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData:
         """Return the operation of the body."""
-        transport = self._get_stream_transport_from_headers(request.headers)
+        transport = None
+        if media_types.EVENTS in request.headers.get("accept", "").lower():
+            transport = self._get_stream_transport_from_headers(request.headers)
         body = await request.get_body()
         return read_operation(body, transport.protocol if transport else "http")
 

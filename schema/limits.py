@@ -7,7 +7,6 @@ refused before any rule has seen it.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -21,7 +20,6 @@ from graphql import (
     OperationDefinitionNode,
     SelectionSetNode,
 )
-from strawberry.extensions import SchemaExtension
 
 LEVELS_MAX = 10
 ALIASES_MAX = 15
@@ -119,20 +117,7 @@ class Measure:
         return self._known[name]
 
 
-class LimitsDocuments(SchemaExtension):
-    """Refuses a document that asks for too much."""
-
-    def on_validate(self) -> Iterator[None]:
-        """Measure the document before it is validated."""
-        context = self.execution_context
-        if context.graphql_document is not None:
-            check(size_of(context.graphql_document))
-            if context._provided_operation_name is None:  # noqa: SLF001 - the public name guesses
-                check_operations(context.graphql_document)
-        yield
-
-
-@lru_cache(maxsize=KNOWN_DOCUMENTS)  # the parser caches documents, and gives the same one again
+@lru_cache(maxsize=KNOWN_DOCUMENTS)  # documents are known by their identity
 def size_of(document: DocumentNode) -> Size:
     """Return the size of a document, as :meth:`Measure.of`; measured once."""
     return Measure.of(document)

@@ -67,7 +67,7 @@ class Connection:
             WebSocketDisconnect: If it has gone away itself.
         """
         try:
-            with self._streams.unknown_socket():
+            with self._streams.unknown_socket(self._scope):
                 standing = await self._wait_for_init()
             actor = await standing.begin()
             with self._streams.sockets.taken(actor):

@@ -70,6 +70,8 @@ def content_type(media_type: str) -> str:
 
 def is_json(content_type: str) -> bool:
     """Return whether a request's body calls itself JSON in UTF-8, the one form that is taken."""
+    if content_type == JSON:
+        return True
     name, parameters = _read(content_type)
     return name == JSON and parameters.get("charset", "utf-8") in _UTF_8
 

@@ -54,7 +54,8 @@ class MemberMutations:
     @strawberry.mutation(
         description="Invite somebody to sign in for an account: they are sent a link to choose a "
         "password, which works once, within 7 days. An account has at most 100 members. Needs "
-        "`members:write`, and for one's own account a person who is signed in.",
+        "`members:write`, of a person a password that was entered within ten minutes, and for "
+        "one's own account a person who is signed in.",
         extensions=[TellsRefusals(InviteMemberPayload)],
     )
     async def invite_member(
@@ -73,7 +74,7 @@ class MemberMutations:
 
     @strawberry.mutation(
         description="Send somebody who has not set a password yet a new link, in place of the one "
-        "before; at most once a minute. Needs what `inviteMember` needs.",
+        "before; at most once a minute. Needs what `inviteMember` needs, but no password.",
         extensions=[TellsRefusals(InviteMemberPayload)],
     )
     async def resend_invitation(
@@ -113,7 +114,7 @@ class MemberMutations:
         description="Remove a member for good, and end all of their sessions. The tokens that they "
         "made stay the account's; their address may be invited again. Harmless to repeat. Nobody "
         "removes themselves, and an account keeps an owner who can sign in. Needs what "
-        "`inviteMember` needs.",
+        "`inviteMember` needs, but no password.",
         extensions=[TellsRefusals(ChangeMemberPayload)],
     )
     async def remove_member(

@@ -66,9 +66,10 @@ def read_json(body: bytes) -> object:
             parse_constant=_refuse_constant,
             object_pairs_hook=_unique,
         )
+        is_text = _is_text(value)  # it may run out of depth where reading has not
     except (ValueError, RecursionError):
         raise HTTPException(400, "The body is not JSON in UTF-8, each key once.") from None
-    if not _is_text(value):
+    if not is_text:
         raise HTTPException(400, "The body holds half a character (a lone surrogate).")
     return value
 

@@ -72,7 +72,7 @@ class PasswordMutations:
         description="Have a link to set a password sent to whoever signs in with an address. It "
         "works once, within an hour; only the newest does. The answer is the same, in the same "
         "time, whether or not anybody has the address.",
-        extensions=[TellsRefusals(RequestPasswordResetPayload)],
+        extensions=[TellsRefusals(RequestPasswordResetPayload, for_anybody=True)],
     )
     async def request_password_reset(
         self,
@@ -88,7 +88,7 @@ class PasswordMutations:
     @strawberry.mutation(
         description="Set a password by the link of an e-mail, once; all sessions of the person "
         "end. Nobody is signed in by it.",
-        extensions=[TellsRefusals(SetPasswordPayload)],
+        extensions=[TellsRefusals(SetPasswordPayload, for_anybody=True)],
     )
     async def reset_password(
         self,

@@ -28,8 +28,15 @@ INVALID_OPERATION_CODE = "INVALID_OPERATION"
 # Where introspection is off, a typing mistake must not spell the schema out either.
 _SUGGESTION = re.compile(r" ?Did you mean [^?]*\?")
 
-# A variable that cannot be read may be a secret or a password, and must not be repeated.
-_VALUE = re.compile(r"(, found|value): .*", re.DOTALL)
+# A value that cannot be read may be a secret or a password, and must not be repeated. What stands
+# before it is told: which variable, which field of it, and what was expected there.
+_VALUE = re.compile(
+    r"(?:,? [Ff]ound:|, but encountered error |(?<=String) ['\"]"
+    r"|(?<!has invalid value)(?<!invalid default value)(?<=value):).*",
+    re.DOTALL,
+)
+_NO_INSTANT = re.compile(r"Value cannot represent a DateTime:.*", re.DOTALL)
+_NO_MEMBER = re.compile(r"Value '.*' does not exist in '(\w+)' enum", re.DOTALL)
 
 # The library tells Python's types where an input field may be absent, but not null.
 _PYTHON_TYPE = re.compile(r"^Expected value of type .*, found null\. Field '(\w+)' of type .*")
@@ -80,10 +87,17 @@ def user_errors_field() -> Any:
 
 
 class TellsRefusals(FieldExtension):
-    """Turns a refusal by the domain into a payload that holds nothing but its reason."""
+    """Turns a refusal by the domain into a payload that holds nothing but its reason.
 
-    def __init__(self, payload: type[Any]) -> None:
+    Args:
+        payload: The mutation's.
+        for_anybody: Whether nobody need be signed in. Else that is asked before any id is read, so
+            that a stranger hears the same of each.
+    """
+
+    def __init__(self, payload: type[Any], *, for_anybody: bool = False) -> None:
         self._payload = payload
+        self._for_anybody = for_anybody
 
     async def resolve_async(
         self,
@@ -94,6 +108,8 @@ class TellsRefusals(FieldExtension):
     ) -> Any:
         """Resolve the mutation."""
         try:
+            if not self._for_anybody:
+                info.context.require_caller()
             return await next_(source, info, **arguments)
         except ServiceError as refused:
             context = info.context
@@ -117,6 +133,7 @@ class MissingIsNull(FieldExtension):
         **arguments: Any,
     ) -> Any:
         """Resolve the query."""
+        info.context.require_caller()
         try:
             return await next_(source, info, **arguments)
         except NotFound:
@@ -149,8 +166,7 @@ def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
         message = "Send one operation, and name it where the document holds several."
         extensions = {"code": INVALID_OPERATION_CODE}
     elif cause is None or isinstance(cause, GraphQLError):
-        message = _PYTHON_TYPE.sub(r"Field '\1' may be left out, but not null.", error.message)
-        message = _VALUE.sub(r"\1 withheld.", _SUGGESTION.sub("", message))
+        message = _without_values(error.message)
         extensions = {"code": INVALID_OPERATION_CODE}
     elif error.path is None and isinstance(cause, ValueError):
         # No resolver has run: the document itself holds a value that its type cannot read.
@@ -168,3 +184,12 @@ def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
         path=error.path,
         extensions=extensions,
     )
+
+
+def _without_values(message: str) -> str:
+    """Return what the library says of a document, without the values that it could not read."""
+    message = _PYTHON_TYPE.sub(r"Field '\1' may be left out, but not null.", message)
+    message = _NO_INSTANT.sub("Write an instant as in 2030-01-31T12:00:00Z.", message)
+    message = _NO_MEMBER.sub(r"There is no such value in the enum '\1'", message)
+    message = _VALUE.sub("", _SUGGESTION.sub("", message))
+    return f"{message.removesuffix('.')}."

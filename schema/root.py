@@ -7,18 +7,12 @@ from typing import Any
 import strawberry
 from graphql import GraphQLError
 from graphql.validation import NoSchemaIntrospectionCustomRule
-from strawberry.extensions import (
-    AddValidationRules,
-    MaxTokensLimiter,
-    ParserCache,
-    SchemaExtension,
-    ValidationCache,
-)
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import PreExecutionError
 
 from schema.cost import ChargesCost
-from schema.limits import LimitsDocuments
+from schema.documents import ReadsDocuments, Rules
 from schema.mutations import Mutation
 from schema.plain_fields import PlainFields
 from schema.queries import Query
@@ -26,10 +20,7 @@ from schema.subscriptions import Subscription
 from schema.trusted_documents import TrustedDocuments, TrustsDocuments
 from service.errors import ServiceError
 
-TOKENS_MAX = 1_000
-CACHED_DOCUMENTS = 256
-
-_PRODUCTION: list[Any] = [NoSchemaIntrospectionCustomRule]
+_PRODUCTION: Rules = (NoSchemaIntrospectionCustomRule,)
 
 
 class TokenwardSchema(strawberry.Schema):
@@ -71,11 +62,7 @@ def build_schema(*, production: bool, trusted: TrustedDocuments | None = None) -
     known = trusted or TrustedDocuments()
     extensions: list[type[SchemaExtension] | Callable[[], SchemaExtension]] = [
         lambda: TrustsDocuments(known),
-        lambda: MaxTokensLimiter(max_token_count=TOKENS_MAX),
-        lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
-        LimitsDocuments,
-        lambda: ValidationCache(maxsize=CACHED_DOCUMENTS),
-        lambda: AddValidationRules(_PRODUCTION if production else []),
+        lambda: ReadsDocuments(_PRODUCTION if production else ()),
         ChargesCost,
     ]
     return TokenwardSchema(

@@ -50,7 +50,8 @@ class SessionMutations:
     """What people do to their sessions."""
 
     @strawberry.mutation(
-        description="Begin a session of a person.", extensions=[TellsRefusals(SignInPayload)]
+        description="Begin a session of a person.",
+        extensions=[TellsRefusals(SignInPayload, for_anybody=True)],
     )
     async def sign_in(
         self,
@@ -69,7 +70,7 @@ class SessionMutations:
 
     @strawberry.mutation(
         description="End the session that the caller used, everywhere. Harmless to repeat.",
-        extensions=[TellsRefusals(SignOutPayload)],
+        extensions=[TellsRefusals(SignOutPayload, for_anybody=True)],
     )
     async def sign_out(self, info: Info) -> SignOutPayload:
         """End a session."""

@@ -166,10 +166,11 @@ class Accounts:
         *,
         wait_for: PropagationWait | None = None,
     ) -> Changed:
-        """Change an account's name, or what its tokens and its people may do.
+        """Change an account's name, or what its tokens may do.
 
-        What it may grant caps every token and session that it has, at once: fewer scopes count as
-        a revoke, for a reseller's whole fleet. Its own nobody changes.
+        What it may grant caps every token that it has, at once: fewer scopes count as a revoke, for
+        a reseller's whole fleet. Its people's sessions are capped too, but for what they do here,
+        which comes of their roles. Its own nobody changes.
 
         Raises:
             InsufficientScope: Without ``accounts:write``.

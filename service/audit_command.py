@@ -15,6 +15,8 @@ from service.chain import Break, Head, Walk
 from service.errors import InvalidInput
 from service.settings import Settings
 
+_BROUGHT = click.File(encoding="utf-8", errors="surrogateescape")  # see trail_export.lines_of
+
 
 def account_id(text: str) -> UUID:
     """Read an account's id, as the API tells it or as the database holds it.
@@ -50,8 +52,8 @@ def audit() -> None:
 @click.option(
     "--account", type=account_id, metavar="ID", help="Of one account; else the whole trail."
 )
-@click.option("--from-file", type=click.File(encoding="utf-8"), help="An export in JSON Lines.")
-@click.option("--heads", type=click.File(encoding="utf-8"), help="Heads that were kept elsewhere.")
+@click.option("--from-file", type=_BROUGHT, help="An export in JSON Lines.")
+@click.option("--heads", type=_BROUGHT, help="Heads that were kept elsewhere.")
 @click.option("--print-heads", is_flag=True, help="Print the head of each chain, to be kept.")
 def verify(
     account: UUID | None, from_file: TextIO | None, heads: TextIO | None, *, print_heads: bool
@@ -67,14 +69,14 @@ def verify(
     if account is not None and from_file is not None:
         raise click.UsageError("An export is checked as a whole: leave --account out.")
     try:
-        kept = trail_export.read_heads(heads) if heads else {}
+        kept = trail_export.read_heads(trail_export.lines_of(heads)) if heads else {}
         if account is not None:
             kept = {name: head for name, head in kept.items() if name == str(account)}
         if from_file is None:
             settings = invocation.settings_for("database_url")
             walk, broken = invocation.run(_verify(settings, account, kept))
         else:
-            walk, broken = trail_export.verify_lines(from_file, kept)
+            walk, broken = trail_export.verify_lines(trail_export.lines_of(from_file), kept)
     except InvalidInput as refused:
         raise click.ClickException(refused.message) from None
     if broken is not None:

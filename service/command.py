@@ -1,5 +1,6 @@
 """The command line: ``tokenward --help``."""
 
+import gc
 import json
 import os
 import sys
@@ -51,8 +52,12 @@ def web() -> None:
     settings = settings_for("database_url", "redis_url")
     run_action(check_database(settings))
     preflight.check_port(settings.bind_host, settings.bind_port)
+    app = create_app(settings)
+    # The schema is a hundred thousand objects that stay: else each full collection walks them all.
+    gc.collect()
+    gc.freeze()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.bind_host,
         port=settings.bind_port,
         http=HttpProtocol,

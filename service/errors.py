@@ -73,11 +73,11 @@ class TooManyAttempts(ServiceError):
 
 
 class TooManyStreams(ServiceError):
-    """Too many subscriptions are open: of this credential, this account, or in all."""
+    """Too many subscriptions or exports are open: of a credential, an account, or in all."""
 
     code = "TOO_MANY_STREAMS"
     status = 429
-    sentence = "Too many subscriptions are open. Close some, or try again later."
+    sentence = "Too many subscriptions or exports are open. Close some, or try again later."
 
 
 class TooManyRequests(ServiceError):

@@ -1,14 +1,18 @@
 """How a connection's bytes become requests: uvicorn's way, with a bound on what comes first."""
 
+import asyncio
+from typing import Any
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.slow_readers import CutsOffSlowReaders
 
 HEAD_BYTES_MAX = 256 * 1024  # a first piece may hold the beginning of the body, too
+REQUEST_SECONDS_MAX = 30.0  # for all of one, so that nobody holds a connection by a byte a minute
 
 
 class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
-    """Refuses a head without end, and takes no trailer for a header.
+    """Refuses a head without end, cuts off who sends no whole request, takes no trailer for a head.
 
     httptools reads a head of any size, on the event loop, before anybody is asked who they are. And
     it tells trailers as headers, so that an ``Authorization`` behind the body would count (RFC 9110
@@ -17,6 +21,17 @@ class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
 
     _in_head = True
     _head_bytes = 0
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin; a connection that says nothing at all is cut off, too."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take the next piece."""
@@ -25,6 +40,7 @@ class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
             if self._head_bytes > HEAD_BYTES_MAX:
                 self.send_400_response("The head is too long.")
                 return
+            self._wait()
         super().data_received(data)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -40,4 +56,22 @@ class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Be ready for the next head."""
         self._in_head, self._head_bytes = True, 0
+        # A handshake that has a body is never answered, and httptools does not say so.
+        if not self.parser.should_upgrade():
+            self._stop_waiting()
         super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to the other protocol, which waits for itself."""
+        self._stop_waiting()
+        super().handle_websocket_upgrade()
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.call_later(REQUEST_SECONDS_MAX, self.cut_off)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None

@@ -47,6 +47,7 @@ from service.job_steps import ENDED, SUCCEEDED, Extension, Outcome, judge
 from service.roles import scopes_of
 from service.settings import Settings
 from service.token_changes import WRITE
+from service.verdict import CredentialKind
 from service.work import Unit, Work
 
 BATCH = 100
@@ -159,7 +160,8 @@ class JobRuns:
         authority = await find_authority(door, job)
         if authority is None or authority.is_withdrawn or authority.is_disabled:
             raise Unauthenticated
-        granted = scopes.intersect(authority.scopes, account.grantable_scopes)
+        kept = scopes.CONSOLE if authority.kind is CredentialKind.SESSION else ()
+        granted = scopes.intersect(authority.scopes, (*account.grantable_scopes, *kept))
         if authority.role is not None:
             granted = scopes.intersect(
                 granted, scopes_of(authority.role, self.settings.scope_catalogue)

@@ -15,6 +15,7 @@ from service.access.members import (
     find_member,
     find_members,
     forget_link,
+    hold_member,
     insert_member,
     list_members,
     lock_members,
@@ -36,6 +37,7 @@ from service.receipts import Propagation, PropagationWait
 from service.roles import Role, scopes_of
 from service.sessions import POLICY, end_sessions_of
 from service.settings import Settings
+from service.step_up import require_recent_password
 from service.throttle import Limit, Throttle
 from service.verdict import CredentialKind
 from service.work import Unit, Work
@@ -63,7 +65,8 @@ class Members:
 
     Those of one's own account are a matter between people: a token never changes them. Those of an
     account below are changed by whoever reaches it with ``members:write``. Nobody gives a role that
-    may do more than their own credential, and nobody changes their own.
+    may do more than their own credential, nobody changes their own, and a person gives none without
+    having entered their password lately.
     """
 
     work: Work
@@ -115,6 +118,7 @@ class Members:
         Raises:
             InsufficientScope: Without ``members:write``.
             Forbidden: If a token asks for its own account, or for more than it may do.
+            PasswordRequired: If a person has not entered their password within ten minutes.
             NotFound: If the account is not within reach.
             EmailTaken: If the address signs in somewhere already.
             InvalidInput: If it is no address, or the account has 100 members.
@@ -127,10 +131,11 @@ class Members:
         email = clean_email(email)
         await self._count_invitation(actor, email)
         async with self.work.begin(actor.reach, actor) as unit:
+            # The person before the account, as whoever moves that does.
+            await self._check_own_role(unit, actor, account_id)
             account = await lock_account(unit.door, account_id)
-            await self._check_own_role(unit, actor, account)
             _check_usable(account)
-            self._check_role(actor, account, role)
+            await self._check_may_give(unit, actor, account, role)
             if await count_members(unit.door, account_id) >= MEMBERS_MAX:
                 raise InvalidInput(f"An account has at most {MEMBERS_MAX} members.")
             row = _row(account, email, role) | {"created_at": unit.now}
@@ -173,7 +178,8 @@ class Members:
         """Give a member another role; their sessions end, for these have the rights of the old one.
 
         Raises:
-            InsufficientScope, Forbidden, NotFound, AccountInactive: As :meth:`invite`.
+            InsufficientScope, Forbidden, PasswordRequired, NotFound, AccountInactive: As
+                :meth:`invite`.
             LastOwner: If the account would be left without an owner who can sign in.
             VersionConflict: If the member's version is another.
         """
@@ -185,7 +191,7 @@ class Members:
             _check_there(member)
             account = await find_account(unit.door, member.account_id)
             _check_usable(account)
-            self._check_role(actor, account, role)
+            await self._check_may_give(unit, actor, account, role)
             if role is not member.role:
                 _check_owner_stays(member, members)
                 before = member.role
@@ -231,17 +237,25 @@ class Members:
         if not await self.throttle.count(limits):
             raise TooManyAttempts("Too many invitations. Try again in an hour.")
 
-    async def _check_own_role(self, unit: Unit, actor: Actor, account: Account) -> None:
-        if account.id == actor.account_id and actor.member_id is not None:
-            _check_is_owner(await find_member(unit.door, actor.member_id))
+    async def _check_own_role(self, unit: Unit, actor: Actor, account_id: UUID) -> None:
+        if account_id == actor.account_id and actor.member_id is not None:
+            # Held: nobody is removed, and leaves a new owner behind afterwards.
+            _check_is_owner(await hold_member(unit.door, actor.member_id))
 
-    def _check_role(self, actor: Actor, account: Account, role: Role) -> None:
-        """Let a role pass that can do nothing there that the actor's credential cannot."""
+    async def _check_may_give(self, unit: Unit, actor: Actor, account: Account, role: Role) -> None:
+        """Let a role pass that can do nothing there that the actor's credential cannot.
+
+        A person has entered their password lately: else whoever finds an open session would become
+        a member with a password of their own, and step up with that.
+        """
         gives = scopes.intersect(
-            scopes_of(role, self.settings.scope_catalogue), account.grantable_scopes
+            scopes_of(role, self.settings.scope_catalogue),
+            (*account.grantable_scopes, *scopes.CONSOLE),
         )
         if not scopes.covers_all(actor.scopes, gives):
             raise Forbidden("Nobody gives a role that may do more than they may themselves.")
+        if actor.kind is CredentialKind.SESSION:
+            await require_recent_password(unit.door, actor, unit.now)
 
 
 def _row(account: Account, email: str, role: Role) -> dict[str, Any]:

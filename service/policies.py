@@ -6,7 +6,6 @@ reseller its own, an account its own. What binds is the strictest of all.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -243,13 +242,7 @@ def _grant_of(token: Token) -> Grant:
 
 
 async def check_token(
-    door: Door,
-    account: Account,
-    grant: Grant,
-    *,
-    actor: Actor | None,
-    now: datetime,
-    is_new: bool = False,
+    unit: Unit, account: Account, policy: Policy, grant: Grant, *, is_new: bool = False
 ) -> None:
     """Let a token pass that is about to get rights or time, in the transaction that gives them.
 
@@ -257,23 +250,21 @@ async def check_token(
     there before a policy goes on until it is to get more.
 
     Args:
-        door: The transaction.
+        unit: The transaction, who gives it, and from when a lifetime counts.
         account: Whose token it is.
+        policy: What binds the account, read in this transaction.
         grant: All it will have.
-        actor: Who gives it; None is the service itself.
-        now: From when a lifetime counts.
         is_new: Whether it counts towards the account's cap from now on.
 
     Raises:
         PolicyViolation: If a level's rule does not allow it.
         DelegationRefused: If the account does not let its reseller do this on its behalf.
     """
-    policy = await find_policy(door, account.id)
-    refuse_delegation(policy, actor, account.id)
-    policy.check(grant, now=now)
+    refuse_delegation(policy, unit.actor, account.id)
+    policy.check(grant, now=unit.now)
     cap = policy.rules.token_cap
     if is_new and cap is not None:
-        live = await count_live_tokens(door, account.id, now=now, most=cap)
+        live = await count_live_tokens(unit.door, account.id, now=unit.now, most=cap)
         if live >= cap:
             raise policy.over_cap()
 

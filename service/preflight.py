@@ -17,7 +17,7 @@ def require(settings: Settings, *names: str) -> None:
         if not getattr(settings, name).get_secret_value():
             raise SettingsRefused(
                 f"TOKENWARD_{name.upper()} is empty: name a server, or start `tokenward run`, "
-                "which brings its own."
+                "which brings its own and tells how other commands find them."
             )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from service import scopes
 from service.access.actor import EVERYTHING, Actor
 from service.access.door import as_uuid
 from service.access.secrets import (
@@ -29,14 +28,13 @@ from service.errors import (
     NoRotation,
     NotFound,
     RotationInProgress,
-    ScopeNotGrantable,
     TokenEnded,
 )
-from service.policies import check_delegation
 from service.receipts import Propagation, PropagationWait
 from service.replays import Replays, Request
 from service.secret_format import NewSecret, make_secret
 from service.settings import Settings
+from service.token_changes import refuse_beyond
 from service.tokens import WRITE, Changed
 from service.verdict import CredentialKind
 from service.work import Unit, Work
@@ -115,7 +113,7 @@ class Rotations:
         secret = make_secret(self.settings.token_label, self.settings.pepper_keys)
         async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
             token = await lock_token(unit.door, wanted.token_id)
-            await _refuse_beyond(unit, actor, token)
+            await refuse_beyond(unit, actor, token)
             replay = None
             if idempotency_key is not None:
                 request = Request(idempotency_key, "rotateToken", wanted)
@@ -255,13 +253,6 @@ async def _find_retiring(unit: Unit, token_id: UUID) -> Secret | None:
         if secret.is_retiring(unit.now):
             return secret
     return None
-
-
-async def _refuse_beyond(unit: Unit, actor: Actor, token: Token) -> None:
-    # Else a narrow token would get hold of a wide one's secret.
-    if not scopes.covers_all(actor.scopes, token.scopes):
-        raise ScopeNotGrantable("The token may do what the caller may not.")
-    await check_delegation(unit.door, actor, token.account_id)
 
 
 def _refuse_ended(unit: Unit, token: Token) -> None:

@@ -5,6 +5,17 @@ from collections.abc import Iterable
 
 EVERYTHING = "*"
 
+CONSOLE = (
+    "accounts:read",
+    "accounts:write",
+    "audit:read",
+    "members:read",
+    "members:write",
+    "tokens:read",
+    "tokens:write",
+)
+"""What people do in this service itself: their role gives it, whatever their account may grant."""
+
 _PATTERN = re.compile(r"\*|[a-z_]{1,32}:(\*|[a-z_]{1,32})", re.ASCII)
 
 

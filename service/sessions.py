@@ -181,8 +181,7 @@ class Sessions:
                 "password_confirmed_at": unit.now,
                 "version": 1,
             }
-            await insert_token(unit.door, row, secret, new_id())
-            unit.audit(
+            event = unit.event(
                 "session.begun",
                 session_id,
                 member.owner,
@@ -190,6 +189,7 @@ class Sessions:
                 request_id=request_id,
                 member_id=member.id,
             )
+            await insert_token(unit.door, row, secret, new_id(), event)
         return SignedIn(secret, int(lifetime.total_seconds()))
 
 

@@ -9,13 +9,14 @@ nothing is told, and after the published bound the stream ends.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, contextmanager, suppress
 from typing import TypeVar
 
 from starlette.types import Scope
 
 from service.access.actor import Actor
-from service.auth import authenticate
+from service.addresses import counted_as
+from service.auth import authenticate, client_address
 from service.background import end
 from service.clock import boottime
 from service.errors import TooManyStreams, Unauthenticated, Unavailable
@@ -28,6 +29,9 @@ PER_CREDENTIAL_MAX = 20
 PER_ACCOUNT_MAX = 200
 IN_ALL_MAX = 2_000
 UNKNOWN_SOCKETS_MAX = 500  # they have ten seconds to say who they are
+UNKNOWN_PER_ADDRESS_MAX = 50  # or one address could keep everybody else out
+EXPORTS_PER_ACCOUNT_MAX = 2  # each asks the database again and again
+EXPORTS_IN_ALL_MAX = 50
 
 JUDGED_SECONDS_MAX = 1.0
 MESSAGE_BYTES_MAX = 64 * 1024  # as much as a request's body
@@ -43,18 +47,27 @@ class Places:
     def __init__(self) -> None:
         self._taken: Counter[object] = Counter()
 
-    @contextmanager
-    def taken(self, actor: Actor) -> Iterator[None]:
-        """Hold a place.
+    def taken(self, actor: Actor) -> AbstractContextManager[None]:
+        """Hold a place, for as long as the context lasts.
 
         Raises:
             TooManyStreams: If there is none left for the credential, the account or anybody.
         """
-        limits = {
-            "all": IN_ALL_MAX,
-            ("account", actor.account_id): PER_ACCOUNT_MAX,
-            ("credential", actor.token_id): PER_CREDENTIAL_MAX,
-        }
+        return self.within(
+            {
+                "all": IN_ALL_MAX,
+                ("account", actor.account_id): PER_ACCOUNT_MAX,
+                ("credential", actor.token_id): PER_CREDENTIAL_MAX,
+            }
+        )
+
+    @contextmanager
+    def within(self, limits: dict[object, int]) -> Iterator[None]:
+        """Hold a place that counts for several, each with a limit of its own.
+
+        Raises:
+            TooManyStreams: If there is none left for one of them.
+        """
         if any(self._taken[whose] >= limit for whose, limit in limits.items()):
             raise TooManyStreams
         self._taken.update(limits.keys())
@@ -151,22 +164,29 @@ class Streams:
         self._settings = settings
         self.places = Places()
         self.sockets = Places()
-        self._unknown_sockets = 0
+        self._exports = Places()
+        self._unknown_sockets = Places()
 
-    @contextmanager
-    def unknown_socket(self) -> Iterator[None]:
+    def unknown_socket(self, scope: Scope) -> AbstractContextManager[None]:
         """Hold a place for a WebSocket whose caller has not said who they are.
 
         Raises:
-            TooManyStreams: If there is none left.
+            TooManyStreams: If there is none left for its address, or anybody.
         """
-        if self._unknown_sockets >= UNKNOWN_SOCKETS_MAX:
-            raise TooManyStreams
-        self._unknown_sockets += 1
-        try:
-            yield
-        finally:
-            self._unknown_sockets -= 1
+        address = client_address(scope, self._settings.trusted_proxies)
+        whose = counted_as(None if address is None else str(address))
+        return self._unknown_sockets.within(
+            {"all": UNKNOWN_SOCKETS_MAX, ("address", whose): UNKNOWN_PER_ADDRESS_MAX}
+        )
+
+    def export(self, actor: Actor) -> AbstractContextManager[None]:
+        """Hold a place for a file that is written while it is read.
+
+        Raises:
+            TooManyStreams: If there is none left for the account, or anybody.
+        """
+        account = ("account", actor.account_id)
+        return self._exports.within({"all": EXPORTS_IN_ALL_MAX, account: EXPORTS_PER_ACCOUNT_MAX})
 
     def standing(self, scope: Scope, request_id: str | None) -> Standing:
         """Return how the caller of a request stands."""

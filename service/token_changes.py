@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from service import token_rules
+from service import scopes, token_rules
 from service.access.actor import Actor
 from service.access.secrets import digests_of_token
 from service.access.tokens import Token, TokenStatus, change_token, lock_token
@@ -14,9 +14,11 @@ from service.cache import Drop
 from service.errors import (
     Forbidden,
     InvalidInput,
+    ScopeNotGrantable,
     TokenEnded,
     VersionConflict,
 )
+from service.policies import check_delegation
 from service.receipts import Propagation, PropagationWait
 from service.settings import Settings
 from service.step_up import require_recent_password
@@ -148,6 +150,19 @@ def refuse_ended(unit: Unit, token: Token) -> None:
     """
     if token.status(unit.now) in {TokenStatus.REVOKED, TokenStatus.EXPIRED}:
         raise TokenEnded
+
+
+async def refuse_beyond(unit: Unit, actor: Actor, token: Token) -> None:
+    """Let an actor pass who may have a token's secret told.
+
+    Raises:
+        ScopeNotGrantable: If the token may do what the actor's own credential may not.
+        DelegationRefused: If the token's account does not let its reseller have secrets.
+    """
+    # Else a narrow token would get hold of a wide one's secret.
+    if not scopes.covers_all(actor.scopes, token.scopes):
+        raise ScopeNotGrantable("The token may do what the caller may not.")
+    await check_delegation(unit.door, actor, token.account_id)
 
 
 async def drop_token(unit: Unit, token: Token) -> None:

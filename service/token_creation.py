@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from service import addresses, scopes, token_rules
-from service.access.accounts import Account, find_account
+from service.access.accounts import Account
 from service.access.actor import Actor
+from service.access.policies import find_bound_account
 from service.access.tokens import Token, find_token, insert_token
 from service.clock import new_id
 from service.errors import AccountInactive, InvalidInput
@@ -18,7 +19,7 @@ from service.policy_rules import Grant
 from service.replays import Replays, Request
 from service.secret_format import NewSecret, make_secret
 from service.settings import Settings
-from service.token_changes import WRITE
+from service.token_changes import WRITE, refuse_beyond
 from service.token_notes import clean_description, clean_metadata
 from service.verdict import CredentialKind
 from service.work import Unit, Work, encode_json
@@ -119,7 +120,9 @@ class TokenCreation:
             if replay is None:
                 token = await self._create(unit, actor, wanted, token_id, secret)
             else:
+                # What has been taken away since is not told once more.
                 token = await find_token(unit.door, replay.token_id)
+                await refuse_beyond(unit, actor, token)
                 unit.audit("token.secret_replayed", token.id, token.owner)
         text = secret.text if replay is None else replay.secret
         return Created(token, text, replay is not None)
@@ -127,15 +130,16 @@ class TokenCreation:
     async def _create(
         self, unit: Unit, actor: Actor, wanted: NewToken, token_id: UUID, secret: NewSecret
     ) -> Token:
-        account = await find_account(unit.door, wanted.account_id or actor.account_id)
+        account_id = wanted.account_id or actor.account_id
+        account, policy = await find_bound_account(unit.door, account_id)
         if not account.is_usable:
             raise AccountInactive
         row = {"id": token_id} | self._row(wanted, account, actor, unit.now)
         grant = Grant(row["scopes"], row["allowed_ip_ranges"], row["expires_at"])
-        await check_token(unit.door, account, grant, actor=actor, now=unit.now, is_new=True)
-        token = await insert_token(unit.door, row, secret, new_id())
-        unit.audit("token.created", token_id, token.owner, name=token.name, scopes=row["scopes"])
-        return token
+        await check_token(unit, account, policy, grant, is_new=True)
+        told = {"name": row["name"], "scopes": row["scopes"]}
+        event = unit.event("token.created", token_id, account.owner, **told)
+        return await insert_token(unit.door, row, secret, new_id(), event)
 
     def _row(
         self, wanted: NewToken, account: Account, actor: Actor, now: datetime

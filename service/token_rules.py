@@ -11,6 +11,9 @@ SCOPES_MAX = 50
 AUDIENCES_MAX = 20
 _AUDIENCE = re.compile(r"[!#-\[\]-~]{1,100}", re.ASCII)
 INSTANT_MAX = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+# The driver writes the very first instant, which some clients send for "none", as -infinity, and
+# reads that without a time zone: such a token would break every list that it stands in.
+BEGIN_MIN = datetime(1, 1, 2, tzinfo=UTC)
 
 
 def clean_instant(instant: datetime, *, field: str) -> datetime:
@@ -44,7 +47,7 @@ def clean_span(
             allows; a platform with a longest lifetime allows none without an end.
     """
     if not_before is not None:
-        not_before = clean_instant(not_before, field="notBefore")
+        not_before = _clean_begin(not_before)
     if expires_at is None:
         if lifetime_days_max is not None:
             raise InvalidInput(
@@ -180,7 +183,7 @@ def later_begin(
         WideningRefused: If it is earlier.
         InvalidInput: If the token would expire before it begins.
     """
-    wanted = clean_instant(wanted, field="notBefore")
+    wanted = _clean_begin(wanted)
     if previous is not None and wanted < previous:
         raise WideningRefused(field="notBefore")
     if expires_at is not None and wanted >= expires_at:
@@ -237,7 +240,7 @@ def earlier_begin(wanted: datetime | None, *, previous: datetime | None) -> date
     """
     if wanted is None:
         return None
-    wanted = clean_instant(wanted, field="notBefore")
+    wanted = _clean_begin(wanted)
     check_covers(field="notBefore", covers=previous is not None and wanted <= previous)
     return wanted
 
@@ -252,6 +255,13 @@ def check_covers(*, field: str, covers: bool) -> None:
         raise InvalidInput(
             "This would also take something away. Use `updateToken` for that.", field=field
         )
+
+
+def _clean_begin(instant: datetime) -> datetime:
+    instant = clean_instant(instant, field="notBefore")
+    if instant < BEGIN_MIN:
+        raise InvalidInput("The instant is out of range.", field="notBefore")
+    return instant
 
 
 def _check_future(expires_at: datetime, now: datetime) -> None:

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from service import scopes, token_rules
-from service.access.accounts import Account, find_account
+from service.access.accounts import Account
 from service.access.actor import Actor
+from service.access.policies import find_bound_account
 from service.access.tokens import Token
 from service.errors import AccountInactive, InvalidInput, ScopeNotGrantable
 from service.policies import check_token
-from service.policy_rules import Grant
+from service.policy_rules import Grant, Policy
 from service.settings import Settings
 from service.work import Unit
 
@@ -55,7 +56,7 @@ async def judge_widening(
         InvalidInput: If nothing is given, or a field would take something away.
         PolicyViolation, DelegationRefused: If a policy does not allow it.
     """
-    account = await find_account(unit.door, token.account_id)
+    account, policy = await find_bound_account(unit.door, token.account_id)
     if not account.is_usable:
         raise AccountInactive
     # A longer life for a right that the actor does not have would be that right.
@@ -73,7 +74,7 @@ async def judge_widening(
         token_rules.check_covers(field="scopes", covers=covers)
     if not columns:
         raise InvalidInput("Name something to widen.")
-    await _check_policy(unit, token, account, columns)
+    await _check_policy(unit, token, account, policy, columns)
     return columns
 
 
@@ -105,7 +106,7 @@ def _span(token: Token, widening: Widening, settings: Settings, now: datetime) -
 
 
 async def _check_policy(
-    unit: Unit, before: Token, account: Account, columns: Mapping[str, Any]
+    unit: Unit, before: Token, account: Account, policy: Policy, columns: Mapping[str, Any]
 ) -> None:
     """Let a widening pass after which the token, as a whole, is within every policy."""
     grant = Grant(
@@ -113,4 +114,4 @@ async def _check_policy(
         columns.get("allowed_ip_ranges", before.allowed_ip_ranges),
         columns.get("expires_at", before.expires_at),
     )
-    await check_token(unit.door, account, grant, actor=unit.actor, now=unit.now)
+    await check_token(unit, account, policy, grant)

@@ -8,11 +8,12 @@ CSV is for spreadsheets.
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from functools import partial
+from typing import Any, TextIO
 from uuid import UUID
 
 from service.access.actor import EVERYTHING, Actor, Reach
@@ -24,6 +25,7 @@ from service.token_rules import clean_instant
 
 READ = "audit:read"
 BATCH = 500
+LINE_CHARACTERS_MAX = 1_000_000
 
 CELLS = (*COLUMNS, "previous_hash", "hash", "redacted")
 
@@ -100,12 +102,21 @@ def verify_lines(lines: Iterable[str], kept: Mapping[str, Head]) -> tuple[Walk, 
     walk = Walk(is_whole=False, kept=kept)
     for number, line in enumerate(lines, 1):
         try:
-            broken = _step(walk, json.loads(line))
-        except (KeyError, TypeError, ValueError, RecursionError):
+            broken = _step(walk, _read(line))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise InvalidInput(f"Line {number} is not one of an export.") from None
         if broken:
             return walk, broken
     return walk, walk.end()
+
+
+def lines_of(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a file that somebody brought; one too long comes in parts, which are none.
+
+    Args:
+        file: Opened with ``surrogateescape``, so that what is not UTF-8 is refused with its line.
+    """
+    return iter(partial(file.readline, LINE_CHARACTERS_MAX), "")
 
 
 def write_heads(heads: Mapping[str, Head]) -> Iterable[str]:
@@ -157,7 +168,9 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, dict | bool):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        told = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        # Where a comma is for decimals, a spreadsheet splits at the semicolons inside.
+        return told.replace(";", r"\u003b")
     text = str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
@@ -184,6 +197,26 @@ async def _batches(reach: Reach, extract: Extract) -> AsyncIterator[list[Exporte
         if len(events) < BATCH:
             return
         position = events[-1]["position"]
+
+
+def _read(line: str) -> Exported:
+    """Return the event of a line; what another reader would take for something else is refused."""
+    event: Exported = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    # They are shown, so that they must be what they should be.
+    if str(UUID(event["account_id"])) != event["account_id"] or type(event["sequence"]) is not int:
+        raise ValueError("that is no event's place")
+    return event
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key comes twice")
+    return value
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _step(walk: Walk, event: Exported) -> Break | None:

@@ -61,7 +61,9 @@ class Record:
     """What a validator knows of one secret: never the secret itself.
 
     Attributes:
-        scopes: The effective ones: the token's own ∩ its account's ∩ its reseller's.
+        scopes: The effective ones: the token's own ∩ its account's ∩ its reseller's. A session
+            keeps those of its role by which people look after their account: else a narrow account
+            could not even see its tokens, or end one.
         ranges: CIDR ranges; empty means anywhere.
         audiences: Who may accept it; empty means everybody.
         expires_at: The token's.
@@ -89,6 +91,7 @@ class Record:
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
         """Build one from a row of ``credential_by_digest``."""
+        kept = scopes.CONSOLE if row["kind"] == CredentialKind.SESSION else ()
         return cls(
             token_id=row["token_id"],
             secret_id=row["secret_id"],
@@ -99,8 +102,8 @@ class Record:
             member_id=row["member_id"],
             scopes=_effective(
                 tuple(row["token_scopes"]),
-                _cap(row["account_scopes"]),
-                _cap(row["reseller_scopes"]),
+                _cap(row["account_scopes"], kept),
+                _cap(row["reseller_scopes"], kept),
             ),
             ranges=_shared(tuple(row["allowed_ip_ranges"])),
             audiences=_shared(tuple(row["audiences"])),
@@ -266,8 +269,8 @@ def _effective(own: tuple[str, ...], *caps: tuple[str, ...] | None) -> tuple[str
     return _shared(tuple(sorted(left)))
 
 
-def _cap(values: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if values is None else tuple(values)
+def _cap(values: Iterable[str] | None, kept: Iterable[str]) -> tuple[str, ...] | None:
+    return None if values is None else (*values, *kept)
 
 
 def _encode_value(value: object) -> str:

@@ -39,6 +39,7 @@ class Unit:
     _audit_rows: list[dict[str, Any]] = field(default_factory=list)
     _outbox_rows: list[dict[str, Any]] = field(default_factory=list)
     _drops: list[Drop] = field(default_factory=list)
+    _tells: bool = False
 
     def audit(
         self,
@@ -50,7 +51,22 @@ class Unit:
         request_id: str | None = None,
         **details: Any,
     ) -> None:
-        """Tell a change.
+        """Tell a change, at the end of the unit; the arguments are those of :meth:`event`."""
+        self._audit_rows.append(
+            self.event(action, subject_id, owner, address=address, request_id=request_id, **details)
+        )
+
+    def event(
+        self,
+        action: str,
+        subject_id: UUID,
+        owner: tuple[UUID, UUID | None],
+        *,
+        address: str | None = None,
+        request_id: str | None = None,
+        **details: Any,
+    ) -> dict[str, Any]:
+        """Return the trail's row of a change, for the statement that makes the change to add.
 
         Args:
             action: ``noun.verb`` in the past tense.
@@ -61,22 +77,21 @@ class Unit:
             details: Values that JSON can hold; never a secret.
         """
         actor = self.actor
-        self._audit_rows.append(
-            {
-                "id": new_id(),
-                "account_id": owner[0],
-                "reseller_id": owner[1],
-                "occurred_at": self.now,
-                "action": action,
-                "subject_id": subject_id,
-                "actor_account_id": actor and actor.account_id,
-                "actor_member_id": actor and actor.member_id,
-                "actor_token_id": actor and actor.token_id,
-                "address": actor.address if actor else address,
-                "request_id": actor.request_id if actor else request_id,
-                "details": encode_json(details),
-            }
-        )
+        self._tells = True
+        return {
+            "id": new_id(),
+            "account_id": owner[0],
+            "reseller_id": owner[1],
+            "occurred_at": self.now,
+            "action": action,
+            "subject_id": subject_id,
+            "actor_account_id": actor and actor.account_id,
+            "actor_member_id": actor and actor.member_id,
+            "actor_token_id": actor and actor.token_id,
+            "address": actor.address if actor else address,
+            "request_id": actor.request_id if actor else request_id,
+            "details": encode_json(details),
+        }
 
     def drop(self, drop: Drop, owner: tuple[UUID, UUID | None]) -> None:
         """Have validators look something up again, after the commit and until confirmed."""
@@ -96,16 +111,19 @@ class Unit:
         )
 
     async def write(self) -> None:
-        """Add the audit events and outbox rows; the last statements before the commit."""
-        if self._audit_rows:
-            await self.door.query(Statement().insert("audit_event", self._audit_rows))
-        if self._outbox_rows:
-            await self.door.query(Statement().insert("outbox_event", self._outbox_rows))
+        """Add the audit events and outbox rows, in the last statement before the commit."""
+        statement = Statement()
+        told = {"audit_event": self._audit_rows, "outbox_event": self._outbox_rows}
+        texts = [statement.insert(table, rows).text for table, rows in told.items() if rows]
+        if texts:
+            *first, last = texts
+            statement.text = "".join(f"WITH told AS ({text}) " for text in first) + last
+            await self.door.query(statement)
 
     @property
     def tells(self) -> bool:
         """Whether it adds to the audit trail."""
-        return bool(self._audit_rows)
+        return self._tells
 
     @property
     def drops(self) -> list[Drop]:

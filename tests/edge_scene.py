@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 import httpx2
-from factories import make_account, make_operator, sign_in
+from factories import create_account, create_operator, sign_in
 from stores import REFUSALS
 
 from schema import node_ids
@@ -67,15 +67,14 @@ class People:
     @classmethod
     async def make(cls, service: Service) -> "People":
         """Create it."""
-        above = await make_operator(service)
-        reseller = await make_person(service, above, AccountKind.RESELLER)
-        other_reseller = await make_person(service, above, AccountKind.RESELLER)
+        operator = await _signed_in(service, await create_operator(service))
+        reseller = await make_person(service, operator.actor, AccountKind.RESELLER)
+        other_reseller = await make_person(service, operator.actor, AccountKind.RESELLER)
         customer = await make_person(service, reseller.actor, AccountKind.CUSTOMER)
         sibling = await make_person(service, reseller.actor, AccountKind.CUSTOMER)
         stranger = await make_person(service, other_reseller.actor, AccountKind.CUSTOMER)
         return cls(
-            # The operator's address is told by nobody else.
-            operator=await _operator(service, above),
+            operator=operator,
             reseller=reseller,
             customer=customer,
             sibling=sibling,
@@ -86,16 +85,12 @@ class People:
 
 async def make_person(service: Service, above: Actor, kind: AccountKind, **fields: Any) -> Person:
     """Create an account below another and sign its person in."""
-    _, email = await make_account(service, above, kind, **fields)
+    return await _signed_in(service, await create_account(service, above, kind, **fields))
+
+
+async def _signed_in(service: Service, email: str) -> Person:
     actor, secret = await sign_in(service, email)
     return Person(actor, secret, email)
-
-
-async def _operator(service: Service, actor: Actor) -> Person:
-    member = await service.members.of(actor)
-    assert member is not None
-    again, secret = await sign_in(service, member.email)
-    return Person(again, secret, member.email)
 
 
 async def fingerprint(owner: asyncpg.Connection) -> dict[str, list[tuple[Any, ...]]]:

@@ -34,21 +34,32 @@ async def actor_of(service: Service, secret: str) -> Actor:
     return Actor.of(Record.from_row(rows[0]), address="192.0.2.7", request_id="test")
 
 
-async def make_operator(service: Service) -> Actor:
-    """Create the operator."""
+async def create_operator(service: Service) -> str:
+    """Create the operator; return its person's address."""
     email = f"operator{next(_numbers)}@example.com"
     await service.accounts.create_operator("Operator", email, PASSWORD)
-    return (await sign_in(service, email))[0]
+    return email
+
+
+async def make_operator(service: Service) -> Actor:
+    """Create the operator and sign its person in."""
+    return (await sign_in(service, await create_operator(service)))[0]
+
+
+async def create_account(service: Service, above: Actor, kind: AccountKind, **fields: Any) -> str:
+    """Create an account below another; return its person's address."""
+    number = next(_numbers)
+    email: str = fields.pop("email", f"person{number}@example.com")
+    wanted = {"name": f"{kind.value.title()} {number}", "password": PASSWORD} | fields
+    await service.accounts.create(above, NewAccount(kind=kind, email=email, **wanted))
+    return email
 
 
 async def make_account(
     service: Service, above: Actor, kind: AccountKind, **fields: Any
 ) -> tuple[Actor, str]:
-    """Create an account below another; return its actor and its person's address."""
-    number = next(_numbers)
-    email = fields.pop("email", f"person{number}@example.com")
-    wanted = {"name": f"{kind.value.title()} {number}", "password": PASSWORD} | fields
-    await service.accounts.create(above, NewAccount(kind=kind, email=email, **wanted))
+    """Create an account below another and sign its person in; return the actor and the address."""
+    email = await create_account(service, above, kind, **fields)
     return (await sign_in(service, email))[0], email
 
 

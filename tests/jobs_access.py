@@ -70,7 +70,4 @@ REACHING: dict[str, Callable[[Door, Foreign], Awaitable[object]]] = {
     "digests_of_tokens": lambda door, it: selections.digests_of_tokens(door, [it.token_id]),
 }
 
-ONCE = {"settle_items", "insert_items", "extend_tokens"}
-"""What finds nothing more to do the second time."""
-
 INSERTING = {"insert_job"}

@@ -46,6 +46,3 @@ REACHING: dict[str, Callable[[Door, Foreign], Awaitable[object]]] = {
         door, it.member_id, now=it.now, reason="POLICY"
     ),
 }
-
-ONCE = {"end_sessions", "forget_link"}
-"""What finds nothing more to do the second time."""

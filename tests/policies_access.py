@@ -40,6 +40,7 @@ async def change_template(door: Door, it: Foreign) -> object:
 REACHING: dict[str, Callable[[Door, Foreign], Awaitable[object]]] = {
     "find_policies": lambda door, it: policies.find_policies(door, [it.account_id]),
     "find_policy": lambda door, it: policies.find_policy(door, it.account_id),
+    "find_bound_account": lambda door, it: policies.find_bound_account(door, it.account_id),
     "list_policies": lambda door, it: policies.list_policies(door, it.account_id),
     "count_live_tokens": lambda door, it: policies.count_live_tokens(
         door, it.account_id, now=it.now, most=9
@@ -52,6 +53,3 @@ REACHING: dict[str, Callable[[Door, Foreign], Awaitable[object]]] = {
     "change_template": change_template,
     "delete_template": lambda door, it: scope_templates.delete_template(door, it.template_id),
 }
-
-ONCE = {"delete_template"}
-"""What finds nothing more to do the second time."""

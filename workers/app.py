@@ -3,9 +3,11 @@
 ``celery --app workers.app worker`` and ``celery --app workers.app beat``
 """
 
+import logging
 from typing import Any
 
 from celery import Celery
+from celery.app.trace import LOG_SUCCESS
 from celery.signals import setup_logging
 
 from service.logs import configure_logs
@@ -85,3 +87,19 @@ app.add_defaults(configure)
 def log_like_the_service(**_: Any) -> None:
     """Keep Celery from setting up logs of its own, which know no redaction."""
     configure_logs(read_settings())
+    quieten()
+
+
+def quieten() -> None:
+    """Log of what runs every second what goes wrong, retries among it, and all of it at DEBUG.
+
+    Three lines a task would bury the rest, and in a terminal the addresses that a start tells.
+    """
+    if logging.getLogger().level > logging.DEBUG:
+        for name in ("celery.beat", "celery.worker.strategy"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("celery.app.trace").addFilter(_is_no_success)
+
+
+def _is_no_success(record: logging.LogRecord) -> bool:
+    return record.msg is not LOG_SUCCESS

@@ -42,7 +42,7 @@ class Account:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
-        """Build one from a row of ``_SELECT``."""
+        """Build one from a row of ``SELECT``."""
         grantable = frozenset(row["grantable_scopes"])
         if row["reseller_scopes"] is not None:
             grantable = scopes.intersect(grantable, row["reseller_scopes"])
@@ -73,7 +73,7 @@ class Account:
 
 # The reseller's own row is not within a customer's reach, so its caps come through a function of
 # the database that tells only these.
-_SELECT = """
+SELECT = """
 SELECT a.*, r.grantable_scopes AS reseller_scopes,
     a.suspended_at IS NULL AND a.closed_at IS NULL AND coalesce(r.usable, TRUE) AS is_usable
 FROM account a LEFT JOIN LATERAL reseller_caps(a.id) r ON TRUE
@@ -93,7 +93,7 @@ async def find_account(door: Door, account_id: UUID, *, locking: str = "") -> Ac
     """
     statement = Statement()
     reach = statement.within(door.reach, account="a.id", reseller="a.reseller_id")
-    statement.text = f"{_SELECT} WHERE a.id = {statement.bind(account_id)} AND {reach} {locking}"
+    statement.text = f"{SELECT} WHERE a.id = {statement.bind(account_id)} AND {reach} {locking}"
     row = await door.one(statement)
     if row is None:
         raise NotFound("There is no such account.")
@@ -128,7 +128,7 @@ async def change_account(door: Door, account_id: UUID, changes: dict[str, Any]) 
     statement.text = (
         f"WITH changed AS (UPDATE account SET {settings} WHERE id = {statement.bind(account_id)}"
         f" AND {reach} AND closed_at IS NULL RETURNING *)"
-        f" {_SELECT.replace('account a', 'changed a')}"
+        f" {SELECT.replace('account a', 'changed a')}"
     )
     if (row := await door.one(statement)) is not None:
         return Account.from_row(row)
@@ -144,7 +144,7 @@ async def find_accounts(door: Door, account_ids: list[UUID]) -> dict[UUID, Accou
     statement.text = (
         "WITH asked AS MATERIALIZED"
         f" (SELECT * FROM account WHERE id = ANY({statement.bind(account_ids)}))"
-        f" {_SELECT.replace('account a', 'asked a')} WHERE {reach}"
+        f" {SELECT.replace('account a', 'asked a')} WHERE {reach}"
     )
     found = [Account.from_row(row) for row in await door.query(statement)]
     return {account.id: account for account in found}
@@ -163,7 +163,7 @@ async def list_sub_accounts(door: Door, above: UUID, page: PageRequest) -> Page[
             f"(a.name, a.id) > ({statement.bind(cursor.key)}::text, {statement.bind(cursor.id)})"
         )
     statement.text = (
-        f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY a.name, a.id"
+        f"{SELECT} WHERE {' AND '.join(conditions)} ORDER BY a.name, a.id"
         f" LIMIT {statement.bind(page.first + 1)}"
     )
     rows = await door.query(statement)

@@ -238,9 +238,10 @@ async def _lock_recipient(door: Door, now: datetime) -> str | None:
     """
     statement = Statement()
     statement.text = (
-        f"SELECT recipient FROM notice n WHERE {_waiting(statement, now)}"
-        " AND pg_try_advisory_xact_lock(hashtext('notice'), hashtext(recipient))"
-        " ORDER BY recipient LIMIT 1"
+        # Fenced: a plan that sorts last would lock every recipient before it returns the first.
+        f"SELECT recipient FROM (SELECT recipient FROM notice n WHERE {_waiting(statement, now)}"
+        " ORDER BY recipient OFFSET 0) AS waiting"
+        " WHERE pg_try_advisory_xact_lock(hashtext('notice'), hashtext(recipient)) LIMIT 1"
     )
     row = await door.one(statement)
     return None if row is None else str(row["recipient"])

@@ -1,11 +1,12 @@
 """Rows of policies, and what of those above binds an account."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from service.access.accounts import Account
+from service.access.accounts import SELECT, Account
 from service.access.door import Door, Statement, as_uuid
 from service.errors import InvalidInput, NotFound
 from service.paging import Cursor, PageRequest
@@ -69,6 +70,26 @@ async def find_policy(door: Door, account_id: UUID) -> Policy:
     if account_id not in found:
         raise NotFound("There is no such account.")
     return found[account_id]
+
+
+async def find_bound_account(door: Door, account_id: UUID) -> tuple[Account, Policy]:
+    """Return an account within reach and what binds it, in one statement.
+
+    Raises:
+        NotFound: If there is none, or it is another tenant's.
+    """
+    statement = Statement()
+    reach = statement.within(door.reach, account="a.id", reseller="a.reseller_id")
+    statement.text = (
+        "SELECT *, (SELECT json_agg(p) FROM policy_levels(id) p) AS levels"
+        f" FROM ({SELECT} WHERE a.id = {statement.bind(account_id)} AND {reach}) a"
+    )
+    row = await door.one(statement)
+    if row is None:
+        raise NotFound("There is no such account.")
+    levels = json.loads(row["levels"] or "[]")
+    policy = Policy.of((PolicyLevel(level["level"]), rules_from(level)) for level in levels)
+    return Account.from_row(row), policy
 
 
 async def list_policies(door: Door, account_id: UUID) -> list[PolicyRow]:

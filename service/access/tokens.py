@@ -212,23 +212,24 @@ async def find_emails(door: Door, member_ids: list[UUID]) -> dict[UUID, str]:
 
 
 async def insert_token(
-    door: Door, row: dict[str, Any], secret: NewSecret, secret_id: UUID
+    door: Door, row: dict[str, Any], secret: NewSecret, secret_id: UUID, event: dict[str, Any]
 ) -> Token:
-    """Add a credential and its secret's digest, and return it.
+    """Add a credential, its secret's digest and what the trail tells of it, and return it.
 
     Args:
         door: An open door.
         row: Every column of ``api_token`` that has no default.
         secret: Only its digest, pepper id, prefix and last four are stored.
         secret_id: The id of the secret's row.
+        event: The trail's row.
 
     Raises:
         NameTaken: If a token of the account that has not ended bears the name.
     """
-    told = await door.one(_insertion(row, secret, secret_id, conflict=_NAMESAKE))
+    told = await door.one(_insertion(row, secret, secret_id, event, conflict=_NAMESAKE))
     if told is None:
         await sweep_namesake(door, row["account_id"], row["name"], now=row["created_at"])
-        told = await door.one(_insertion(row, secret, secret_id))
+        told = await door.one(_insertion(row, secret, secret_id, event))
     if told is None:
         raise TypeError("a row that was added is told")
     return Token.from_row(told)
@@ -242,7 +243,12 @@ _NAMESAKE = (
 
 
 def _insertion(
-    row: dict[str, Any], secret: NewSecret, secret_id: UUID, *, conflict: str = ""
+    row: dict[str, Any],
+    secret: NewSecret,
+    secret_id: UUID,
+    event: dict[str, Any],
+    *,
+    conflict: str = "",
 ) -> Statement:
     statement = Statement().insert("api_token", [row])
     columns = {
@@ -256,10 +262,14 @@ def _insertion(
         "last_four": statement.bind(secret.last_four),
         "created_at": "t.created_at",
     }
+    told = {column: statement.bind(value) for column, value in event.items()}
     statement.text = (
         f"WITH t AS ({statement.text}{conflict} RETURNING *), s AS ("
         f"INSERT INTO secret ({', '.join(columns)}) SELECT {', '.join(columns.values())} FROM t"
-        " RETURNING prefix, last_four) SELECT t.*, s.prefix, s.last_four FROM t, s"
+        " RETURNING prefix, last_four), e AS ("
+        # Of t, so that nothing is told where nothing was added.
+        f"INSERT INTO audit_event ({', '.join(told)}) SELECT {', '.join(told.values())} FROM t)"
+        " SELECT t.*, s.prefix, s.last_four FROM t, s"
     )
     return statement
 

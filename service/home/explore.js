@@ -23,8 +23,16 @@ const examples = {
     userErrors { code message }
   }
 }`,
-  "The accounts below": `query {
-  accounts(first: 20) { edges { node { id name kind status } } }
+  "A fleet with its counts": `query {
+  fleetTotals { accounts counts { live active expiringWithin7Days neverUsed } }
+  fleet(first: 20, orderBy: { field: EXPIRING_WITHIN_7_DAYS }) {
+    edges { node { account { id name status } counts { live expiringWithin7Days fullAccess } } }
+  }
+}`,
+  "What happened": `query {
+  auditEvents(first: 20) {
+    edges { node { occurredAt action subjectId actor { accountName email } details } }
+  }
 }`,
 };
 
@@ -49,20 +57,29 @@ async function showViewer() {
   find("sign-out").hidden = !viewer;
 }
 
+// Runs a mutation, and shows why it was refused and who is signed in then.
+async function act(mutation, variables) {
+  let refusals;
+  try {
+    const { data, errors } = await run(mutation, variables);
+    refusals = errors ?? Object.values(data)[0].userErrors;
+    await showViewer();
+  } catch {
+    refusals = [{ message: "The service does not answer. Try again." }];
+  }
+  find("refusal").textContent = refusals.map((refusal) => refusal.message).join(" ");
+}
+
 find("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
   const input = Object.fromEntries(new FormData(event.target));
-  const { data } = await run(
-    "mutation ($input: SignInInput!) { signIn(input: $input) { userErrors { message } } }",
-    { input },
-  );
-  find("refusal").textContent = data?.signIn.userErrors.map((error) => error.message).join(" ") ?? "";
-  await showViewer();
+  await act("mutation ($input: SignInInput!) { signIn(input: $input) { userErrors { message } } }", {
+    input,
+  });
 });
 
 find("sign-out").addEventListener("click", async () => {
-  await run("mutation { signOut { userErrors { code } } }");
-  await showViewer();
+  await act("mutation { signOut { userErrors { message } } }");
 });
 
 find("explore").addEventListener("submit", async (event) => {

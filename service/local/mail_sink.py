@@ -30,7 +30,10 @@ from service.local.child import LOOPBACK
 LISTED_MAX = 200
 
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'"
-MESSAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# A link of the message opens a page of its own, with that page's rights; the frame itself has none.
+SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
+MESSAGE_POLICY = f"sandbox {SANDBOX}; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+LINKS_OPEN_OUTSIDE = '<base target="_blank">'
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -51,7 +54,8 @@ PAGE = """<!doctype html>
 <p>From {{ message.sender }}<br>To {{ message.recipients }}<br>{{ message.date }}</p>
 <pre>{{ message.text | urlize(rel="noreferrer") }}</pre>
 {% if message.html %}
-<iframe sandbox src="/messages/{{ message.number }}/html" title="The message as HTML"></iframe>
+<iframe sandbox="{{ sandbox }}" src="/messages/{{ message.number }}/html"
+  title="The message as HTML"></iframe>
 {% endif %}
 {% else %}
 <h1>E-mail</h1>
@@ -167,12 +171,12 @@ class Pages:
         return self._show(messages=self._mailbox.latest())
 
     def show_one(self, request: Request) -> Response:
-        """Show one message; its HTML part only as a frame without any rights."""
-        return self._show(message=self._find(request))
+        """Show one message; its HTML part only as a frame that can do no more than open links."""
+        return self._show(message=self._find(request), sandbox=SANDBOX)
 
     def show_html(self, request: Request) -> Response:
         """Return the HTML part of one message, for the frame."""
-        html = self._find(request).html
+        html = self._find(request).html + LINKS_OPEN_OUTSIDE
         return HTMLResponse(html, headers={"content-security-policy": MESSAGE_POLICY})
 
     def list_all(self, _request: Request) -> Response:

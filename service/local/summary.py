@@ -1,6 +1,8 @@
 """What ``tokenward run`` tells when everything is ready."""
 
+import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -14,6 +16,7 @@ class Summary:
         sign_ins: ``{who, email, password}`` each.
         secret: A token's secret to try, or None.
         seconds: How long the start took.
+        environment: A file for shells, with the settings of this run.
     """
 
     address: str
@@ -21,6 +24,7 @@ class Summary:
     seconds: float
     sign_ins: list[dict[str, Any]] = field(repr=False)
     secret: str | None = field(repr=False)
+    environment: Path
 
     def __str__(self) -> str:
         blocks = [
@@ -28,6 +32,7 @@ class Summary:
             self._addresses(),
             self._sign_ins(),
             self._example(),
+            self._commands(),
         ]
         lines = "\n\n".join(block for block in blocks if block).splitlines()
         return "\n" + "\n".join(f"  {line}".rstrip() for line in lines) + "\n"
@@ -56,4 +61,10 @@ class Summary:
         return (
             "Is this token valid?\n"
             f"curl -i {self.address}/validate -H 'Authorization: Bearer {self.secret}'"
+        )
+
+    def _commands(self) -> str:
+        return (
+            "Other commands work on it in a shell that has read its settings:\n"
+            f". {shlex.quote(str(self.environment))}; .venv/bin/tokenward audit verify"
         )

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,6 +79,7 @@ class Supervisor:
         self._lock = -1
         self._port = settings.bind_port or free_port()
         self._mail_address: str | None = None
+        self._environment_file = directory / "environment"
 
     def run(self) -> None:
         """Start everything, tell the summary and watch over it; ends by an exception only.
@@ -90,6 +92,7 @@ class Supervisor:
         self._claim()
         self._start_servers()
         self._start_mail_sink()
+        self._tell_environment()
         demo = self._demo()
         # One after the other: what a person waits for gets the processors to itself.
         self._keep("web", [*self._command, "web"])
@@ -102,6 +105,7 @@ class Supervisor:
             seconds=time.monotonic() - started_at,
             sign_ins=demo.get("signIns", []),
             secret=demo.get("secret"),
+            environment=self._environment_file,
         )
         sys.stdout.write(f"{summary}\n")
         sys.stdout.flush()
@@ -153,6 +157,16 @@ class Supervisor:
         self._mail_address = f"http://{LOOPBACK}:{http_port}"
         options = ["--smtp-port", smtp_port, "--http-port", http_port]
         self._keep("mail", [*MAIL_SINK, *options, "--directory", str(self._directory / "mail")])
+
+    def _tell_environment(self) -> None:
+        """Write what the other commands need to work on this run; shells read it."""
+        lines = (
+            f"export {name}={shlex.quote(value)}\n"
+            for name, value in sorted(self._environment.items())
+            if name.startswith("TOKENWARD_")
+        )
+        write_privately(self._environment_file, "".join(lines))
+        self._stack.callback(self._environment_file.unlink, missing_ok=True)
 
     def _keep(self, name: str, command: Sequence[str]) -> None:
         log = self._directory / "log" / f"{name}.log"

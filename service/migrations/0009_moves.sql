@@ -33,3 +33,7 @@ CREATE INDEX outbox_event_account ON outbox_event (account_id);
 CREATE INDEX notice_fleet ON notice (reseller_id, created_at, id);
 CREATE INDEX notice_created ON notice (created_at, id);
 CREATE INDEX notice_token ON notice (token_id, created_at, id);
+
+-- What some clients send for "none", the first instant of all, comes back without a time zone.
+UPDATE api_token SET not_before = NULL WHERE not_before = '-infinity';
+ALTER TABLE api_token ADD CONSTRAINT api_token_begin_ck CHECK (not_before > '-infinity');

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from service.local.child import LOOPBACK, free_port, spawn, stop
-from service.local.mail_sink import Mailbox
+from service.local.mail_sink import SANDBOX, Mailbox
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -101,11 +101,24 @@ def test_a_message_cannot_inject_anything_into_the_page(sink: Sink) -> None:
 
     assert all("<script" not in page for page in pages)
     assert all("&lt;script&gt;" in page for page in pages)
-    assert "<iframe sandbox " in pages[1]
+    assert f'<iframe sandbox="{SANDBOX}" ' in pages[1]
     with sink.get("/messages/1/html") as frame:
         policy = frame.getheader("content-security-policy") or ""
-    assert "sandbox;" in policy
+    assert f"sandbox {SANDBOX};" in policy
+    assert "allow-scripts" not in policy
+    assert "allow-same-origin" not in policy
     assert "default-src 'none'" in policy
+
+
+def test_a_link_of_a_message_opens_a_page_outside_the_frame(sink: Sink) -> None:
+    sink.send(make_message("a link", html='<a href="http://127.0.0.1/reset-password#x">Choose</a>'))
+
+    with sink.get("/messages/1/html") as frame:
+        html = frame.read().decode()
+        policy = frame.getheader("content-security-policy") or ""
+
+    assert '<base target="_blank">' in html
+    assert "allow-popups allow-popups-to-escape-sandbox" in policy
 
 
 def test_a_page_of_another_name_gets_nothing(sink: Sink) -> None:

@@ -1,6 +1,7 @@
 """``tokenward run``: all of it starts, all of it stops, and obstacles are told plainly."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -132,7 +133,7 @@ def answers(port: int) -> bool:
         connection.close()
 
 
-def test_everything_starts_in_order_and_is_told(place: Place) -> None:
+def test_everything_starts_in_order_and_is_told_also_to_other_shells(place: Place) -> None:
     with place.running() as process:
         first = read_summary(process)
         eventually(lambda: len(place.calls()) == 4)
@@ -146,11 +147,18 @@ def test_everything_starts_in_order_and_is_told(place: Place) -> None:
         assert told in first
     assert "Bearer tw_live_example" in first
 
+    settings = place.run_directory / "environment"
     with place.running() as process:
         second = read_summary(process)
+        words = shlex.split(settings.read_text())
+        mode = settings.stat().st_mode
 
     assert "Bearer tw_live_example" in second
     assert (place.run_directory / "demo.json").stat().st_mode & 0o777 == 0o600
+    assert f"TOKENWARD_BIND_PORT={place.port}" in words
+    assert any(word.startswith("TOKENWARD_DATABASE_OWNER_URL=postgres://") for word in words)
+    assert mode & 0o777 == 0o600
+    assert not settings.exists()
 
 
 def test_killing_the_supervisor_stops_every_child_and_a_dead_child_is_replaced(

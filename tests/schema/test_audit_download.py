@@ -10,14 +10,17 @@ import pytest
 from conftest import FrozenClock
 from edge_scene import People, assert_leaks_nothing, bearer
 from factories import make_token
-from starlette.types import Message
+from starlette.types import Message, Send
 from stores import eventually
 
+from service import streams
 from service.app import create_app
 from service.auth import session_cookie
 from service.composition import Service
-from service.errors import Unauthenticated
+from service.edge import Edge
+from service.errors import Unauthenticated, Unavailable
 from service.settings import Settings
+from service.token_changes import TokenChanges
 from service.trail_export import CELLS, verify_lines
 from service.validator import Validator
 from service.verdict import CredentialKind
@@ -129,17 +132,9 @@ async def test_a_token_with_the_scope_may_take_it_elsewhere(
     assert {line["account_id"] for line in lines} == {str(people.customer.actor.account_id)}
 
 
-async def test_an_export_ends_unfinished_when_its_credential_ends_meanwhile(
-    people: People,
-    service: Service,
-    validator: Validator,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("service.trail_export.BATCH", 1)
-    app = create_app(settings)
+async def begun(app: Edge, service: Service, validator: Validator, secret: str, send: Send) -> None:
+    """Ask for an export, and stay."""
     app.open(service, validator)
-    secret = people.customer.secret
     scope = {
         "type": "http",
         "method": "GET",
@@ -148,6 +143,23 @@ async def test_an_export_ends_unfinished_when_its_credential_ends_meanwhile(
         "client": ("192.0.2.7", 40_000),
         "headers": [(b"authorization", f"Bearer {secret}".encode())],
     }
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await app(scope, receive, send)
+
+
+async def test_an_export_ends_unfinished_when_its_credential_ends_meanwhile(
+    people: People,
+    service: Service,
+    validator: Validator,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.trail_export.BATCH", 1)
+    secret = people.customer.secret
     bodies: list[bytes] = []
 
     async def refused() -> bool:
@@ -160,12 +172,53 @@ async def test_an_export_ends_unfinished_when_its_credential_ends_meanwhile(
                 await service.sessions.sign_out(people.customer.actor)
                 await eventually(refused, seconds=5)
 
-    async def receive() -> Message:
-        await asyncio.Event().wait()  # the client stays
-        raise AssertionError
-
     with pytest.raises(Unauthenticated):
-        await app(scope, receive, send)
+        await begun(create_app(settings), service, validator, secret, send)
 
     assert len(bodies) == 1  # and no empty one, which would be the end of a whole file
     assert verify_lines(bodies[0].decode().splitlines(), {})[0].count == 1
+
+
+async def test_a_scope_less_ends_an_export_as_well(
+    people: People,
+    service: Service,
+    validator: Validator,
+    http: httpx2.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.trail_export.BATCH", 1)
+    actor = people.customer.actor
+    token = await make_token(service, actor, scopes=("audit:read", "dns:read"))
+    await service.sealer.seal()
+    bodies: list[bytes] = []
+
+    async def narrowed() -> bool:
+        record = (await validator.check(token.secret, kind=CredentialKind.API_TOKEN)).record
+        return record is not None and "audit:read" not in record.scopes
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            bodies.append(message["body"])
+            if len(bodies) == 1:
+                changes = TokenChanges(scopes=("dns:read",))
+                await service.tokens.update(actor, token.token.id, changes)
+                await eventually(narrowed, seconds=5)
+
+    app = http._transport.app  # type: ignore[attr-defined]  # noqa: SLF001 - a new one takes seconds
+    with pytest.raises(Unavailable):
+        await begun(app, service, validator, token.secret, send)
+
+    assert len(bodies) == 1
+
+
+async def test_exports_of_an_account_are_bounded_and_head_takes_none_of_it(
+    people: People, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = await http.head(EXPORT, headers=bearer(people.customer.secret))
+    monkeypatch.setattr(streams, "EXPORTS_PER_ACCOUNT_MAX", 0)
+    refused = await http.get(EXPORT, headers=bearer(people.customer.secret))
+
+    assert (head.status_code, head.text) == (200, "")
+    assert "content-length" not in head.headers
+    assert refused.status_code == 429
+    assert refused.json()["errors"][0]["extensions"]["code"] == "TOO_MANY_STREAMS"

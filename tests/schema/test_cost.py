@@ -50,6 +50,11 @@ COSTS = {
     "mutation { signOut { userErrors { code } } }": 1 + MUTATION_COST + 5,
     'mutation { signIn(input: {email: "a", password: "b"}) { sessionSecret } }': 1 + PASSWORD_COST,
     'subscription { revocationProgress(id: "x") { state } }': 2,
+    # Lists that nobody asks a number of bring as many as they may.
+    "mutation($i: ExtendTokensInput!) { extendTokens(input: $i) { preview { sample { id } } } }": 1
+    + MUTATION_COST
+    + 1
+    + 20,
 }
 
 

@@ -15,30 +15,31 @@ OPERATIONS = {
     "{ edges { node { email role invitation { sentAt } } } } }": 1,
     "{ sessions(first: 100) { edges { node { createdAt isCurrent } } } }": 1,
     "query($member: ID!) { nodes(ids: [$member, $member]) { id } }": 1,
-    # The account under its lock, the count, the member, the link, the trail, reading it back.
+    # The account under its lock, the recent password, the count, the member, the link, the trail,
+    # reading it back.
     "mutation($account: ID!) { inviteMember(input: {accountId: $account, role: VIEWER, "
-    'email: "new@example.com"}) { member { id } } }': 6,
+    'email: "new@example.com"}) { member { id } } }': 7,
     # The member, the account, the link, the trail, reading it back.
     "mutation($invited: ID!) { resendInvitation(input: {id: $invited}) { member { id } } }": 5,
-    # All members under their lock, the account, the change, the sessions' end, the trail, the
-    # outbox and its note.
+    # All members under their lock, the account, the recent password, the change, the sessions' end,
+    # the trail with the outbox, its note.
     "mutation($member: ID!) { updateMember(input: {id: $member, role: MANAGER}) "
     "{ member { id } } }": 7,
-    # As that without the account, and the link's end.
-    "mutation($member: ID!) { removeMember(input: {id: $member}) { member { id } } }": 7,
-    # The account under its lock, the change, the trail; for scopes also the account above, the
-    # outbox and its note.
+    # As that without the account and the password, and the link's end.
+    "mutation($member: ID!) { removeMember(input: {id: $member}) { member { id } } }": 6,
+    # The account under its lock, the change, the trail with the outbox; for scopes also the account
+    # above, and the note.
     'mutation($account: ID!) { updateAccount(input: {id: $account, name: "N"}) '
     "{ account { id } } }": 3,
     'mutation($account: ID!) { updateAccount(input: {id: $account, grantableScopes: ["dns:read"]}) '
-    "{ account { id } } }": 6,
-    # The person, their sessions' end, the trail, the outbox and its note.
-    "mutation { endOtherSessions(input: {}) { endedCount } }": 5,
+    "{ account { id } } }": 5,
+    # The person, their sessions' end, the trail with the outbox, its note.
+    "mutation { endOtherSessions(input: {}) { endedCount } }": 4,
     # The address, the person by it, the person under a hold, the note, the trail.
     'mutation { confirmPassword(input: {password: "correct horse battery"}) { recentUntil } }': 5,
     # As that under a lock, and the change, the sessions' end, the link's end, the outbox, its note.
     'mutation { changePassword(input: {currentPassword: "correct horse battery", '
-    'newPassword: "battery horse correct"}) { userErrors { code } } }': 10,
+    'newPassword: "battery horse correct"}) { userErrors { code } } }': 9,
 }
 
 

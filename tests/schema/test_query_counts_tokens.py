@@ -142,10 +142,10 @@ async def test_changes_of_a_token_cost_their_fixed_number_of_statements(
         # The token under its lock, the change, the trail.
         'mutation($id: ID!) { updateToken(input: {id: $id, description: "d", metadata: {a: 1}})'
         " { token { name } } }": 3,
-        # The password, the token under its lock, the account and what binds it, the change, the
-        # digests, the trail, the outbox and its note.
+        # The password, the token under its lock, the account with what binds it, the change, the
+        # digests, the trail with the outbox, its note.
         "mutation($id: ID!) { widenToken(input: {id: $id, expiresAt: null, expectedVersion: 2})"
-        " { token { name } } }": 9,
+        " { token { name } } }": 7,
     }
     for query, expected in operations.items():
         with counted() as statements:

@@ -16,6 +16,7 @@ from schema import node_ids
 from service.audit_command import audit
 from service.composition import Service
 from service.settings import Settings
+from service.trail_export import LINE_CHARACTERS_MAX, lines_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,3 +103,26 @@ def test_what_makes_no_sense_is_one_sentence(arguments: tuple[str, ...], told: s
     assert ran.exit_code != 0
     assert told in ran.output
     assert "Traceback" not in ran.output
+
+
+@pytest.mark.parametrize("option", ["--heads", "--from-file"])
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00" * (LINE_CHARACTERS_MAX + 1)])
+def test_a_file_of_anything_is_refused_with_its_line(
+    option: str, content: bytes, tmp_path: Path
+) -> None:
+    brought = tmp_path / "brought"
+    brought.write_bytes(content)
+
+    ran = here("verify", option, str(brought))
+
+    assert (ran.exit_code, ran.output[:14]) == (1, "Error: Line 1 ")
+
+
+def test_no_more_of_a_line_is_read_than_an_event_takes(tmp_path: Path) -> None:
+    brought = tmp_path / "brought"
+    brought.write_text(" " * LINE_CHARACTERS_MAX * 3)
+
+    with brought.open(encoding="utf-8") as file:
+        longest = max(map(len, lines_of(file)))
+
+    assert longest == LINE_CHARACTERS_MAX

@@ -37,3 +37,14 @@ def test_ids_of_the_same_millisecond_differ() -> None:
     identifiers = {new_id() for _ in range(1000)}
 
     assert len(identifiers) == 1000
+
+
+def test_every_other_bit_of_an_id_is_left_to_chance() -> None:
+    numbers = [new_id().int for _ in range(1000)]
+
+    ever = always = numbers[0]
+    for number in numbers:
+        ever, always = ever | number, always & number
+    chance = (1 << 80) - 1 & ~(0xF << 76) & ~(0b11 << 62)
+    assert ever & chance == chance
+    assert always & chance == 0

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from conftest import FrozenClock
-from factories import Platform
+from factories import Platform, sign_in
 from notice_scene import Scene, open_scene
 from people_scene import invite, join
 
@@ -50,7 +50,8 @@ async def test_a_notice_does_not_follow_an_address_to_another_account(
     await scene.notices.send_due()
     assert leaver.actor.member_id is not None
     await service.members.remove(scene.platform.customer, leaver.actor.member_id)
-    back = await service.members.invite(scene.platform.stranger, leaver.email, Role.VIEWER)
+    stranger, _ = await sign_in(service, await scene.ledger.email_of(scene.platform.stranger))
+    back = await service.members.invite(stranger, leaver.email, Role.VIEWER)
     await scene.ledger.change("UPDATE member SET password_hash = 'set' WHERE id = $1", back.id)
     scene.relay.answers = []
     scene.clock.advance(hours=1)

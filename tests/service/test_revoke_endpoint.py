@@ -118,17 +118,15 @@ async def test_a_live_secret_ends_its_token_everywhere(
     [row] = [row for row in after["api_token"] if row not in before["api_token"]]
     [old] = [row for row in before["api_token"] if row["id"] == token.token.id]
     changes = {"revoked_at": clock.now(), "revocation_reason": "USER_REQUEST", "version": 2}
-    assert row == old | changes
+    counts = {name: row[name] for name in ("counted_as", "recount_at")}  # a trigger's
+    assert row == old | changes | counts
     [event] = [row for row in after["audit_event"] if row not in before["audit_event"]]
     assert (event["action"], event["subject_id"]) == ("token.revoked", token.token.id)
     assert (event["account_id"], event["actor_account_id"]) == (token.token.account_id, None)
     assert event["reseller_id"] == people.reseller.actor.account_id
-    assert json.loads(event["details"]) == {
-        "reason": "USER_REQUEST",
-        "by": "holder",
-        "address": "192.0.2.7",
-        "request_id": answer.headers["x-request-id"],
-    }
+    assert json.loads(event["details"]) == {"reason": "USER_REQUEST", "by": "holder"}
+    assert event["address"] == "192.0.2.7"
+    assert event["request_id"] == answer.headers["x-request-id"]
     assert len(after["outbox_event"]) == len(before["outbox_event"]) + 1
     assert token.secret not in str(after)
 

@@ -103,6 +103,13 @@ def new_rows(service: Service, foreign: Foreign) -> dict[str, Callable[[Door], A
         "created_at": foreign.now,
         "version": 1,
     }
+    event = whose | {
+        "id": new_id(),
+        "occurred_at": foreign.now,
+        "action": "token.created",
+        "subject_id": token["id"],
+        "details": "{}",
+    }
     account = {
         "id": new_id(),
         "kind": "CUSTOMER",
@@ -135,7 +142,7 @@ def new_rows(service: Service, foreign: Foreign) -> dict[str, Callable[[Door], A
         await secrets.insert_secret(door, row, secret, new_id(), now=foreign.now)
 
     async def insert_token(door: Door) -> None:
-        await tokens.insert_token(door, token, secret, new_id())
+        await tokens.insert_token(door, token, secret, new_id(), event)
 
     async def claim_replay(door: Door) -> None:
         await replays.claim_replay(door, replay, now=foreign.now)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from hashlib import blake2b
 
 import pytest
@@ -11,6 +12,8 @@ from strategies import labels, pepper_keys, secret_texts
 
 from service.secret_format import (
     ALPHABET,
+    CHECKSUM_CHARACTERS,
+    RANDOM_CHARACTERS,
     SCANNER_PATTERN,
     checksum,
     digest_of,
@@ -48,6 +51,18 @@ def test_new_secrets_differ() -> None:
     texts = {make_secret("live", PEPPERS).text for _ in range(1000)}
 
     assert len(texts) == 1000
+
+
+def test_every_character_is_as_likely_as_any_other() -> None:
+    prefix, count = len("tw_live_"), 3_000
+    texts = [make_secret("live", PEPPERS).text for _ in range(count)]
+
+    found = Counter(character for text in texts for character in text[prefix:-CHECKSUM_CHARACTERS])
+
+    # A byte's remainder alone would favour eight characters by a fifth; chance, hardly by a sixth.
+    expected = count * RANDOM_CHARACTERS / len(ALPHABET)
+    assert set(found) == set(ALPHABET)
+    assert all(abs(times - expected) < expected / 6 for times in found.values()), found
 
 
 def test_neither_the_text_nor_its_random_part_is_in_a_repr() -> None:

@@ -220,15 +220,35 @@ def test_places_are_bounded_for_each_credential_each_account_and_in_all(
     assert not places._taken  # noqa: SLF001 - it holds nobody who has gone
 
 
-def test_sockets_of_nobody_known_are_bounded(
-    opened: Streams, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limit", "also_full", "free"),
+    [
+        ("UNKNOWN_SOCKETS_MAX", "192.0.2.1", None),
+        # A subscriber's IPv6 addresses are as many as they like.
+        ("UNKNOWN_PER_ADDRESS_MAX", "2001:db8::2", "192.0.2.1"),
+    ],
+)
+def test_sockets_of_nobody_known_are_bounded_in_all_and_by_address(
+    opened: Streams,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    also_full: str,
+    free: str | None,
 ) -> None:
-    monkeypatch.setattr(streams, "UNKNOWN_SOCKETS_MAX", 1)
+    monkeypatch.setattr(streams, limit, 1)
 
-    with opened.unknown_socket(), pytest.raises(TooManyStreams), opened.unknown_socket():
+    with opened.unknown_socket(calling("2001:db8::1")):
+        with pytest.raises(TooManyStreams), opened.unknown_socket(calling(also_full)):
+            pass
+        if free is not None:
+            with opened.unknown_socket(calling(free)):
+                pass
+    with opened.unknown_socket(calling(also_full)):
         pass
-    with opened.unknown_socket():
-        pass
+
+
+def calling(address: str) -> dict[str, object]:
+    return {"type": "websocket", "headers": [], "client": (address, 40_000)}
 
 
 def actor() -> Actor:

@@ -1,6 +1,6 @@
 """What a token may not become, and what may not become a token."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -9,8 +9,8 @@ from factories import Platform, make_token
 from stores import everything
 
 from service.composition import Service
-from service.errors import ServiceError
-from service.tokens import TokenChanges
+from service.errors import InvalidInput, ServiceError
+from service.tokens import TokenChanges, Widening
 
 
 @pytest.mark.parametrize(
@@ -108,4 +108,28 @@ async def test_a_token_that_may_not_be_is_not_made(
         await make_token(service, platform.customer, **fields)
 
     assert (refused.value.code, refused.value.field) == (code, field)
+    assert await everything(owner) == before
+
+
+async def test_no_token_begins_at_an_instant_that_would_break_every_list_it_stands_in(
+    service: Service, platform: Platform, owner: asyncpg.Connection
+) -> None:
+    """Some clients send the first instant for "none"; the driver takes it for -infinity."""
+    first = datetime.min.replace(tzinfo=UTC)
+    later = service.clock.now() + timedelta(days=1)
+    unlimited = (await make_token(service, platform.customer)).token
+    pending = (await make_token(service, platform.customer, not_before=later)).token
+    before = await everything(owner)
+
+    for attempt in (
+        make_token(service, platform.customer, not_before=first),
+        service.tokens.update(platform.customer, unlimited.id, TokenChanges(not_before=first)),
+        service.tokens.widen(
+            platform.customer, pending.id, Widening(not_before=first), expected_version=1
+        ),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            await attempt
+        assert refused.value.field == "notBefore"
+
     assert await everything(owner) == before

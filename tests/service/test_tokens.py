@@ -332,3 +332,6 @@ async def test_an_expiry_found_by_a_namesake_is_told_like_any_other(
 
     event = await one_row(owner, "SELECT * FROM audit_event WHERE action = 'token.expired'")
     assert (event["subject_id"], event["occurred_at"]) == (first.token.id, clock.now())
+    # The first try told nothing of a token that was not made.
+    created = "SELECT count(*) FROM audit_event WHERE action = 'token.created'"
+    assert await owner.fetchval(f"{created} AND details ->> 'name' = 'one'") == 2

@@ -333,7 +333,7 @@ async def test_an_export_needs_the_scope_and_sensible_instants(
 async def test_no_cell_of_a_spreadsheet_is_a_formula_and_every_cell_can_be_read_back(
     service: Service, platform: Platform
 ) -> None:
-    await make_token(service, platform.customer, name='=1+1, "quoted"')
+    await make_token(service, platform.customer, name='=1+1, "quoted";=2+2')
     await service.sealer.seal()
     events = await collected(export_everything(Extract(platform.customer.account_id)))
     events[0]["request_id"] = "=HYPERLINK(1)"
@@ -345,6 +345,7 @@ async def test_no_cell_of_a_spreadsheet_is_a_formula_and_every_cell_can_be_read_
     rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     assert rows[0] == list(CELLS)
     assert text.count("\r\n") == len(rows)
+    assert ";" not in text, "some spreadsheets split there"
     cells = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
     assert not any(
         cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for cell in row
@@ -355,8 +356,30 @@ async def test_no_cell_of_a_spreadsheet_is_a_formula_and_every_cell_can_be_read_
     assert [cell["hash"] for cell in cells] == [event["hash"] for event in events]
 
 
-@pytest.mark.parametrize("line", ["", "{}", "[]", "null", '{"hash": "xx"}', "[" * 100_000])
+LINE = (
+    '{"account_id": "0000000%s-0000-7000-8000-000000000000", "sequence": %s, "position": 1,'
+    ' "redacted": true, "previous_hash": null, "hash": "00"}'
+)
+HOSTILE = [
+    "",
+    "{}",
+    "[]",
+    "null",
+    '{"hash": "xx"}',
+    "[" * 100_000,
+    LINE % ("0", '1, "sequence": 1'),
+    LINE % ("0", "NaN"),
+    LINE % ("0", "1.0"),
+    LINE % ("0", '"\\u001b[31m"'),
+    LINE % ("\\u001b[31m", "1"),
+    LINE % ("\udcff", "1"),
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE)
 def test_a_line_that_is_none_of_an_export_is_named(line: str) -> None:
+    assert verify_lines([LINE % ("0", "1")], {})[1] is None
+
     with pytest.raises(InvalidInput, match="Line 1 is not one of an export"):
         verify_lines([line], {})
 

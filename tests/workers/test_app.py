@@ -1,11 +1,15 @@
 """What the Celery application promises before it ever runs."""
 
+import logging
+from collections.abc import Iterator
+
 import asyncpg
 import pytest
+from celery.app.trace import LOG_FAILURE, LOG_RETRY, LOG_SUCCESS
 
 from service.errors import NotFound
 from workers import app as application
-from workers.app import EXPIRY_SECONDS_MIN, VISIBILITY_TIMEOUT_SECONDS, app, schedule
+from workers.app import EXPIRY_SECONDS_MIN, VISIBILITY_TIMEOUT_SECONDS, app, quieten, schedule
 from workers.runtime import RUN_SECONDS_MAX
 from workers.tasks import TRANSIENT, Retrying
 
@@ -74,3 +78,39 @@ def test_what_is_a_mistake_is_not_tried_again(failure: Exception) -> None:
 
 def test_retries_are_bounded_and_spread() -> None:
     assert (Retrying.max_retries, Retrying.retry_backoff, Retrying.retry_jitter) == (3, 1, True)
+
+
+@pytest.fixture
+def celery_logs() -> Iterator[dict[str, logging.Logger]]:
+    """Celery's loggers, which are left as they were."""
+    names = ("celery.beat", "celery.worker.strategy", "celery.app.trace")
+    loggers = {name: logging.getLogger(name) for name in names}
+    kept = [(logger, logger.level, list(logger.filters)) for logger in loggers.values()]
+    yield loggers
+    for logger, level, filters in kept:
+        logger.setLevel(level)
+        logger.filters = filters
+
+
+@pytest.mark.parametrize(("level", "is_routine_told"), [("INFO", False), ("DEBUG", True)])
+def test_what_runs_every_second_is_logged_where_it_goes_wrong(
+    level: str,
+    celery_logs: dict[str, logging.Logger],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_routine_told: bool,
+) -> None:
+    caplog.set_level(level)
+    quieten()
+    trace = celery_logs["celery.app.trace"]
+    task = {"name": "a task", "id": "1", "runtime": 1, "return_value": None, "exc": "lost"}
+
+    celery_logs["celery.beat"].info("Sending due task")
+    celery_logs["celery.worker.strategy"].info("received")
+    trace.info(LOG_SUCCESS, task)
+    routine = list(caplog.messages)
+    trace.info(LOG_RETRY, task)
+    trace.error(LOG_FAILURE, task | {"description": "raised unexpected"})
+
+    assert len(routine) == (3 if is_routine_told else 0)
+    assert len(caplog.messages) == len(routine) + 2
