@@ -14,7 +14,7 @@ run: ## Start everything on this machine; Ctrl-C stops it
 
 test: ## Run the tests; branch coverage below 95 % fails
 	@.ci/bootstrap dev
-	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not faults" --cov --cov-report=term
+	@$(PYTHON) -m pytest -n 3 --dist loadfile -m "not faults" --cov --cov-report=term
 
 test-faults: ## Run the long fault campaigns and the large model; takes many minutes
 	@.ci/bootstrap dev

@@ -41,7 +41,7 @@ _NO_MEMBER = re.compile(r"Value '.*' does not exist in '(\w+)' enum", re.DOTALL)
 # The library tells Python's types where an input field may be absent, but not null.
 _PYTHON_TYPE = re.compile(r"^Expected value of type .*, found null\. Field '(\w+)' of type .*")
 
-_NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError, InvalidOperationTypeError)
+_NO_OPERATION = (MissingQueryError, CannotGetOperationTypeError)
 
 EXPECTED: tuple[type[ServiceError], ...] = tuple(
     sorted(
@@ -164,6 +164,9 @@ def told(error: GraphQLError, request_id: str | None) -> GraphQLError:
             extensions["retryAfterSeconds"] = cause.retry_after_seconds
     elif isinstance(cause, _NO_OPERATION):
         message = "Send one operation, and name it where the document holds several."
+        extensions = {"code": INVALID_OPERATION_CODE}
+    elif isinstance(cause, InvalidOperationTypeError):
+        message = "Only subscriptions are streamed; ask for JSON where it is another operation."
         extensions = {"code": INVALID_OPERATION_CODE}
     elif cause is None or isinstance(cause, GraphQLError):
         message = _without_values(error.message)

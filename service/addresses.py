@@ -74,7 +74,9 @@ def clean_ranges(texts: Iterable[str], *, field: str = "allowedIpRanges") -> tup
             networks.add(network)
         except ValueError:
             raise InvalidInput(
-                f"`{text[:50]}` is not an address or a CIDR range.", field=field
+                f"`{text[:50]}` is not an address or a CIDR range"
+                " such as 10.0.0.0/8 (not 10.0.0.1/8).",
+                field=field,
             ) from None
     return tuple(sorted(str(network) for network in networks))
 

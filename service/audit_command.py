@@ -48,7 +48,7 @@ def audit() -> None:
     """Check the audit trail, or take it elsewhere."""
 
 
-@audit.command()
+@audit.command(short_help="Walk the chains and tell the first break.")
 @click.option(
     "--account", type=account_id, metavar="ID", help="Of one account; else the whole trail."
 )
@@ -89,7 +89,7 @@ def verify(
             click.echo(line)
 
 
-@audit.command()
+@audit.command(short_help="Write the events to the standard output.")
 @click.option("--account", type=account_id, metavar="ID", help="Of one account.")
 @click.option("--all", "everything", is_flag=True, help="Of every account.")
 @click.option(

@@ -195,7 +195,8 @@ def main() -> None:
 
 def _become_celery(*arguments: str) -> None:
     """Become the Celery process, so that signals and exit codes are its own."""
-    command = [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
+    # Quiet: a banner is no line of a log.
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "workers.app", *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - no shell; every word is ours
 
 

@@ -8,15 +8,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.slow_readers import CutsOffSlowReaders
 
 HEAD_BYTES_MAX = 256 * 1024  # a first piece may hold the beginning of the body, too
+PIPELINED_MAX = 100  # requests that wait for the answer before them; hardly any client sends two
+PIECE_BYTES = 4 * 1024
 REQUEST_SECONDS_MAX = 30.0  # for all of one, so that nobody holds a connection by a byte a minute
 
 
 class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
-    """Refuses a head without end, cuts off who sends no whole request, takes no trailer for a head.
+    """Refuses a head without end, cuts off who sends no whole request, or far too many at once.
 
-    httptools reads a head of any size, on the event loop, before anybody is asked who they are. And
-    it tells trailers as headers, so that an ``Authorization`` behind the body would count (RFC 9110
-    §6.5.1).
+    httptools reads a head of any size, on the event loop, before anybody is asked who they are, and
+    all requests that arrived together: a second and more of them. And it tells trailers as headers,
+    so that an ``Authorization`` behind the body would count (RFC 9110 §6.5.1).
     """
 
     _in_head = True
@@ -34,7 +36,16 @@ class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take the next piece."""
+        """Take what has arrived, in pieces, so that a flood is seen before it is worked off."""
+        for start in range(0, len(data), PIECE_BYTES):
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                return
+            if len(self.pipeline) > PIPELINED_MAX:
+                self.cut_off()
+                return
+            self._take(data[start : start + PIECE_BYTES])
+
+    def _take(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:

@@ -4,6 +4,7 @@
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
@@ -27,6 +28,13 @@ INTERVAL_SECONDS = {
     "complete_rotations": 60.0,
     "probe_revocation": 60.0,
     "send_expiry_notices": 900.0,
+}
+
+ROUTINE_SECONDS_MAX = 60.0
+ROUTINE = {
+    f"workers.tasks.{name}"
+    for name, seconds in INTERVAL_SECONDS.items()
+    if seconds <= ROUTINE_SECONDS_MAX
 }
 
 
@@ -91,15 +99,18 @@ def log_like_the_service(**_: Any) -> None:
 
 
 def quieten() -> None:
-    """Log of what runs every second what goes wrong, retries among it, and all of it at DEBUG.
+    """Log what goes wrong, retries among it, but no successes of what runs all the time.
 
-    Three lines a task would bury the rest, and in a terminal the addresses that a start tells.
+    Three lines a task would bury the rest, and in a terminal the addresses that a start tells. At
+    DEBUG all of it is there.
     """
     if logging.getLogger().level > logging.DEBUG:
         for name in ("celery.beat", "celery.worker.strategy"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        logging.getLogger("celery.app.trace").addFilter(_is_no_success)
+        logging.getLogger("celery.app.trace").addFilter(_is_worth_a_line)
 
 
-def _is_no_success(record: logging.LogRecord) -> bool:
-    return record.msg is not LOG_SUCCESS
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    if record.msg is not LOG_SUCCESS or not isinstance(record.args, Mapping):
+        return True
+    return record.args["name"] not in ROUTINE

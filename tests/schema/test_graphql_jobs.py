@@ -267,7 +267,7 @@ async def test_a_request_for_many_costs_the_same_for_any_number(
     # Whose turn it is; the job, the account, the credential behind it, the tokens to do, their
     # rows under their locks, the change, their digests, the items, the progress, the trail, the
     # outbox and the note of its delivery. An extension asks for accounts and policies, too.
-    [(JobKind.REVOKE, 13), (JobKind.SUSPEND, 13), (JobKind.EXTEND, 15)],
+    [(JobKind.REVOKE, 12), (JobKind.SUSPEND, 12), (JobKind.EXTEND, 14)],
 )
 async def test_a_batch_costs_the_same_for_any_number_of_tokens(
     count: int, kind: JobKind, expected: int, people: People, service: Service

@@ -58,7 +58,8 @@ async def test_what_people_do_costs_its_fixed_number_of_statements(
     clock: FrozenClock,
 ) -> None:
     colleague = await join(service, people.customer.actor, Role.VIEWER)
-    await sign_in_again(service, colleague)
+    for person in (colleague, people.reseller):
+        await sign_in_again(service, person)
     invited = await invite(service, people.customer.actor, Role.VIEWER)
     assert colleague.actor.member_id is not None
     clock.advance(minutes=1)

@@ -181,6 +181,13 @@ async def test_a_document_that_makes_no_sense_is_refused_as_any_other(web: Web, 
     assert_leaks_nothing(json.dumps(events))
 
 
+async def test_a_query_that_is_asked_for_as_a_stream_is_told_so(web: Web) -> None:
+    events = await web.all(web.people.customer.secret, "{ viewer { email } }")
+
+    assert refusal(events) == "INVALID_OPERATION"
+    assert "Only subscriptions are streamed" in json.dumps(events)
+
+
 async def test_without_an_open_ear_a_subscription_is_refused_in_json(web: Web) -> None:
     receipt = await web.revoke(web.people.customer)
     body = {"query": WATCH, "variables": {"id": receipt}}

@@ -115,7 +115,7 @@ def test_a_range_that_would_mean_something_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         clean_ranges(["192.0.2.0/24", text])
 
-    assert refused.value.message == f"`{text}` is not an address or a CIDR range."
+    assert refused.value.message.startswith(f"`{text}` is not an address or a CIDR range such as ")
     assert refused.value.field == "allowedIpRanges"
 
 
@@ -147,7 +147,7 @@ def test_anything_else_is_no_range(text: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         clean_ranges([text])
 
-    assert len(refused.value.message) < 100
+    assert len(refused.value.message) < 150
 
 
 @pytest.mark.parametrize("text", ["fe80::%eth0/64", "fe80::1%a\nb", "::1%" + "x" * 100], ids=ascii)

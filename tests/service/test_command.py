@@ -229,7 +229,7 @@ def test_production_refuses_to_migrate_as_the_application(servers: dict[str, str
 def test_without_a_database_nothing_starts(command: tuple[str, ...]) -> None:
     assert sentence(run(*command, REDIS_URL="redis://127.0.0.1/0"), 2) == (
         "TOKENWARD_DATABASE_URL is empty: name a server, or start `tokenward run`, which brings "
-        "its own."
+        "its own and tells how other commands find them."
     )
 
 

@@ -34,12 +34,14 @@ class Counting:
 
     def __init__(self) -> None:
         self.heard = 0
+        self.asked = 0
         self.ended = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
         else:
+            self.asked += 1
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body"})
         while not (message := await receive())["type"].endswith(".disconnect"):
@@ -83,6 +85,26 @@ async def test_a_flood_of_frames_is_cut_off_before_it_is_worked_off(flood: bytes
         await asyncio.wait_for(app.ended.wait(), WAIT_SECONDS)
 
     assert app.heard <= FRAMES_MAX
+
+
+async def test_a_flood_of_requests_is_cut_off_before_it_is_worked_off() -> None:
+    app = Counting()
+
+    async with served(app) as url, connected(url, (HEAD + b"\r\n") * 20_000) as (reader, _):
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(read_all(reader), WAIT_SECONDS)
+
+    assert app.asked < 1_000
+
+
+async def test_some_requests_at_once_are_answered_one_after_the_other() -> None:
+    app = Counting()
+    last = HEAD + b"Connection: close\r\n\r\n"
+
+    async with served(app) as url, connected(url, (HEAD + b"\r\n") * 99 + last) as (reader, _):
+        answers = await asyncio.wait_for(reader.read(-1), WAIT_SECONDS)
+
+    assert answers.count(b"HTTP/1.1 204") == app.asked == 100
 
 
 async def test_as_many_frames_as_anybody_needs_are_heard() -> None:

@@ -93,7 +93,7 @@ def celery_logs() -> Iterator[dict[str, logging.Logger]]:
 
 
 @pytest.mark.parametrize(("level", "is_routine_told"), [("INFO", False), ("DEBUG", True)])
-def test_what_runs_every_second_is_logged_where_it_goes_wrong(
+def test_what_runs_all_the_time_is_logged_where_it_goes_wrong(
     level: str,
     celery_logs: dict[str, logging.Logger],
     caplog: pytest.LogCaptureFixture,
@@ -103,14 +103,15 @@ def test_what_runs_every_second_is_logged_where_it_goes_wrong(
     caplog.set_level(level)
     quieten()
     trace = celery_logs["celery.app.trace"]
-    task = {"name": "a task", "id": "1", "runtime": 1, "return_value": None, "exc": "lost"}
+    task = {"name": "workers.tasks.run_jobs", "id": "1", "runtime": 1, "return_value": None}
 
     celery_logs["celery.beat"].info("Sending due task")
     celery_logs["celery.worker.strategy"].info("received")
     trace.info(LOG_SUCCESS, task)
     routine = list(caplog.messages)
-    trace.info(LOG_RETRY, task)
-    trace.error(LOG_FAILURE, task | {"description": "raised unexpected"})
+    trace.info(LOG_RETRY, task | {"exc": "lost"})
+    trace.error(LOG_FAILURE, task | {"description": "raised", "exc": "lost"})
+    trace.info(LOG_SUCCESS, task | {"name": "workers.tasks.send_expiry_notices"})
 
     assert len(routine) == (3 if is_routine_told else 0)
-    assert len(caplog.messages) == len(routine) + 2
+    assert len(caplog.messages) == len(routine) + 3
