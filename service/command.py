@@ -16,6 +16,7 @@ from service.invocation import settings_for
 from service.settings import read_settings
 
 LOCAL_DIRECTORY = Path(".local")
+COLLECTED_AFTER_OBJECTS = 10_000  # young ones; Python's own is 700
 GRACE_SECONDS = 8
 
 
@@ -56,6 +57,7 @@ def web() -> None:
     # The schema is a hundred thousand objects that stay: else each full collection walks them all.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(COLLECTED_AFTER_OBJECTS, 10, 10)
     uvicorn.run(
         app,
         host=settings.bind_host,
