@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -139,7 +139,7 @@ async def list_events(door: Door, only: EventFilter, page: PageRequest) -> Page[
         cursor = Cursor.decode(page.after, _NEWEST_FIRST)
         conditions.append(
             "(e.occurred_at, e.id) <"
-            f" ({statement.bind(_instant(cursor.key))}, {statement.bind(cursor.id)})"
+            f" ({statement.bind(cursor.instant)}, {statement.bind(cursor.id)})"
         )
     statement.text = (
         f"{select} WHERE {' AND '.join(conditions)} ORDER BY e.occurred_at DESC, e.id DESC"
@@ -324,13 +324,3 @@ def _exported(row: dict[str, Any]) -> dict[str, Any]:
         "hash": bytes(row["hash"]).hex(),
         "redacted": bool(row["redacted"]),
     }
-
-
-def _instant(key: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(key)
-        if instant.tzinfo is None:
-            raise ValueError("without its time zone")
-        return instant.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidInput("This cursor is not from this list.", field="after") from None

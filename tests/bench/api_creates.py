@@ -42,7 +42,7 @@ async def measure_creates(scene: Scene) -> list[Measured]:
             f"three bare rows: {bare:,.0f}/s",
             rate / bare,
             f"≥ {CREATES_PER_SECOND_MIN}/s a process",
-            max(rate, a_core) >= CREATES_PER_SECOND_MIN,
+            rate >= CREATES_PER_SECOND_MIN,
         )
     ]
 
