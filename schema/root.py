@@ -14,7 +14,7 @@ from strawberry.types.execution import PreExecutionError
 from schema.cost import ChargesCost
 from schema.documents import ReadsDocuments, Rules
 from schema.mutations import Mutation
-from schema.plain_fields import PlainFields
+from schema.plans import PlannedExecution
 from schema.queries import Query
 from schema.subscriptions import Subscription
 from schema.trusted_documents import TrustedDocuments, TrustsDocuments
@@ -70,6 +70,6 @@ def build_schema(*, production: bool, trusted: TrustedDocuments | None = None) -
         mutation=Mutation,
         subscription=Subscription,
         extensions=extensions,
-        execution_context_class=PlainFields,
+        execution_context_class=PlannedExecution,
         config=StrawberryConfig(disable_field_suggestions=True),
     )

@@ -12,6 +12,8 @@ from service.errors import InvalidInput
 
 PAGE_SIZE_MAX = 100
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
 Item = TypeVar("Item")
 
 
@@ -25,7 +27,7 @@ class Cursor:
 
     def encode(self) -> str:
         """Return it as an opaque string."""
-        text = json.dumps([self.order, self.key, str(self.id)], ensure_ascii=False)
+        text = f'["{self.order}",{_quoted(self.key)},"{self.id}"]'
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod

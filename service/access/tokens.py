@@ -112,8 +112,6 @@ class Token:
     def from_row(cls, row: dict[str, Any]) -> Self:
         """Build one from a row of ``SELECT``."""
         fields = {name: row[name] for name in cls.__dataclass_fields__}
-        for name in _IDS:
-            fields[name] = row[name] and as_uuid(row[name])
         for name in ("scopes", "allowed_ip_ranges", "audiences"):
             fields[name] = tuple(row[name])
         fields["metadata"] = json.loads(row["metadata"])
@@ -146,8 +144,6 @@ class Token:
             return TokenStatus.PENDING
         return TokenStatus.ACTIVE
 
-
-_IDS = ("id", "account_id", "reseller_id", "created_by_account_id", "created_by_member_id")
 
 SELECT = """
 SELECT t.*, s.prefix, s.last_four FROM api_token t
