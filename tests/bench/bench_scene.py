@@ -40,6 +40,7 @@ class Sizes:
         pages: Of each fleet.
         listed: Tokens in a small and in a large table, out of which pages are read.
         list_rounds: Of 25 pages each.
+        documents: How often one is sent in one round.
         creates: Tokens that are created through the API in one round.
         creators: Connections over which they are.
     """
@@ -57,6 +58,7 @@ class Sizes:
     pages: int = 500
     listed: tuple[int, int] = (10_000, 1_000_000)
     list_rounds: int = 6
+    documents: int = 500
     creates: int = 2_000
     creators: int = 16
 
@@ -75,6 +77,7 @@ SMALL = Sizes(
     pages=3,
     listed=(3_000, 3_100),
     list_rounds=1,
+    documents=2,
     creates=8,
     creators=2,
 )

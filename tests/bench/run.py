@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 import click
 from api_creates import measure_creates
+from api_documents import measure_documents
 from api_lists import measure_lists
 from bench_scene import Scene, Sizes, make_scene
 from database_load import measure_database
@@ -39,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[Scene], Awaitable[list[Measured]]]] = {
     "memory": measure_memory,
     "database": measure_database,
     "fleet": measure_fleet,
+    "documents": measure_documents,
     "lists": measure_lists,
     "creates": measure_creates,
     "revocations": measure_revocations,  # last: the others want every token to be valid
