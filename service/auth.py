@@ -28,13 +28,10 @@ def client_address(scope: Scope, trusted: tuple[Network, ...]) -> Address | None
     first address that is not a trusted proxy's own. What a client wrote further left is ignored.
     """
     peer = parse_address(scope["client"][0]) if scope.get("client") else None
-    if peer is None or not is_within(peer, trusted):
+    told = [value for name, value in scope["headers"] if name.lower() == b"x-forwarded-for"]
+    if peer is None or not told or not is_within(peer, trusted):
         return peer
-    hops = ",".join(
-        value.decode("latin-1")
-        for name, value in scope["headers"]
-        if name.lower() == b"x-forwarded-for"
-    )
+    hops = b",".join(told).decode("latin-1")
     address = peer
     for hop in reversed([part for part in hops.split(",") if part.strip()]):
         parsed = parse_address(hop)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -31,9 +31,10 @@ from service.settings import Settings
 from service.streams import Streams
 from service.token_rules import is_audience
 from service.tokens import RevocationReason
-from service.validator import Validator
-from service.verdict import CredentialKind, Leased, Record, Status, Verdict
+from service.validator import Request, Validator
+from service.verdict import VALID, CredentialKind, Leased, Record, Status, Verdict
 
+LOOKED_FOR = "tokenward.looked_for"
 KNOWN_BYTES_MAX = 256
 INTROSPECT_SCOPE = "tokens:introspect"
 INTROSPECT_TOKENS_MAX = 100
@@ -49,6 +50,21 @@ class Wanted:
 
     scope: str | None = None
     audience: str | None = None
+
+
+class Reply(NamedTuple):  # one is made for each request
+    """An answer, whichever way it is sent."""
+
+    status: int
+    headers: list[Header]
+    body: bytes = b""
+
+
+class Question(NamedTuple):
+    """What ``/validate`` is asked."""
+
+    secret: str
+    request: Request
 
 
 class Edge:
@@ -76,15 +92,51 @@ class Edge:
         answer = self._answers.get(scope["path"]) if scope["type"] == "http" else None
         await (answer or self._app)(scope, receive, send)
 
+    def reply_at_once(self, scope: Scope) -> Reply | None:
+        """Return the answer to ``/validate`` where it is known without awaiting anything, or None.
+
+        What must be looked up it leaves in the request's state, for :meth:`__call__` to go on with.
+        :mod:`service.http_protocol` asks it before it makes a task.
+
+        Args:
+            scope: Of it the query string, the headers and the client are read.
+        """
+        if self._validator is None:
+            return None
+        asked = self._asked(scope)
+        if isinstance(asked, Reply):
+            return asked
+        verdict = self._validator.check_near(asked.secret, asked.request)
+        if verdict is None:
+            scope.setdefault("state", {})[LOOKED_FOR] = asked
+            return None
+        return _told(verdict, asked.request)
+
     async def _validate(self, scope: Scope, _: Receive, send: Send) -> None:
         """Say whether the request that a proxy holds may pass. Proxies keep its method."""
+        state = scope.setdefault("state", {})
+        reply = None if LOOKED_FOR in state else self.reply_at_once(scope)
+        if reply is None:
+            validator, question = self._opened, state.pop(LOOKED_FOR)
+            reply = _told(await validator.look_up(*question), question.request)
+        await _send(send, reply)
+
+    def _asked(self, scope: Scope) -> Question | Reply:
+        """Return what ``/validate`` is asked, or the answer where that is nothing to be judged."""
         query = scope["query_string"]
         wanted = _known_wanted(query) if len(query) <= KNOWN_BYTES_MAX else _parse_wanted(query)
         if wanted is None:
             # A proxy's mistake must not drop the scope that it meant to ask for.
-            await _respond_invalid(send)
-        elif (record := await self._caller(scope, send, wanted)) is not None:
-            await _respond(send, 200, _identity(record))
+            return INVALID
+        return self._question(scope, wanted) or _reply(*refusal(None))
+
+    def _question(self, scope: Scope, wanted: Wanted) -> Question | None:
+        """Return what is asked of the validator, or None where no credential was sent."""
+        secret = bearer_secret(scope["headers"])
+        if secret is None:
+            return None
+        address = client_address(scope, self._settings.trusted_proxies)
+        return Question(secret, Request(address, wanted.scope, wanted.audience))
 
     async def _introspect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell a resource server of tokens within its own reach; every no is the same."""
@@ -96,7 +148,7 @@ class Edge:
             return
         asked = await read_asked(scope, receive, INTROSPECT_TOKENS_MAX, INTROSPECT_FIELDS)
         if asked is None or not _are_scopes(asked.fields.get("scope")):
-            await _respond_invalid(send)
+            await _send(send, INVALID)
         elif asked.digests:
             await self._tell_records(send, asked.digests, Actor.of(caller))
         elif (told := await self._introspections(asked, Actor.of(caller))) is None:
@@ -146,7 +198,7 @@ class Edge:
             return
         asked = await read_asked(scope, receive, REVOKE_TOKENS_MAX, ())
         if asked is None:
-            await _respond_invalid(send)
+            await _send(send, INVALID)
             return
         address = client_address(scope, self._settings.trusted_proxies)
         request_id = new_id().hex
@@ -165,18 +217,13 @@ class Edge:
             status, headers = 200, []
         await _respond(send, status, [*headers, (b"x-request-id", request_id.encode())])
 
-    async def _caller(self, scope: Scope, send: Send, wanted: "Wanted") -> Record | None:
+    async def _caller(self, scope: Scope, send: Send, wanted: Wanted) -> Record | None:
         """Return whose request it is, or None where it was refused and that was told."""
-        secret = bearer_secret(scope["headers"])
-        if secret is None:
+        question = self._question(scope, wanted)
+        if question is None:
             await _respond(send, *refusal(None))
             return None
-        verdict = await self._opened.check(
-            secret,
-            address=client_address(scope, self._settings.trusted_proxies),
-            scope=wanted.scope,
-            audience=wanted.audience,
-        )
+        verdict = await self._opened.check(question.secret, **question.request._asdict())
         if verdict.is_valid and verdict.record is not None:
             return verdict.record
         await _respond(send, *refusal(verdict.status, wanted.scope))
@@ -218,12 +265,30 @@ class Edge:
         return cast(Service, self._app.state.service)
 
 
-def _identity(record: Record) -> list[Header]:
-    return [
+def _told(verdict: Verdict, request: Request) -> Reply:
+    """Return the answer of ``/validate`` to a verdict."""
+    record = verdict.record
+    if verdict.status is not VALID or record is None:
+        return _reply(*refusal(verdict.status, request.scope))
+    identity = [
         (b"x-tokenward-account", str(record.account_id).encode()),
         (b"x-tokenward-token", str(record.token_id).encode()),
-        (b"x-tokenward-scopes", " ".join(record.scopes).encode()),
+        (b"x-tokenward-scopes", _joined(record.scopes)),
     ]
+    return _reply(200, identity)
+
+
+@lru_cache(maxsize=1024)  # there are fewer than records: those of an application are much the same
+def _joined(names: tuple[str, ...]) -> bytes:
+    """Return scopes as a header's value.
+
+    Raises:
+        ValueError: If one, in a row that none of us wrote, would begin another header.
+    """
+    text = " ".join(names)
+    if not text.isprintable():
+        raise ValueError("a scope holds what no header may")
+    return text.encode()
 
 
 def _is_within(record: Record | None, caller: Actor) -> bool:
@@ -268,20 +333,28 @@ def _are_scopes(text: str | None) -> bool:
     return text is None or all(map(scopes.is_scope, text.split() or [""]))
 
 
-async def _respond_invalid(send: Send) -> None:
-    await _respond_json(send, 400, {"error": "invalid_request"})
+def _reply(status: int, headers: list[Header], body: bytes = b"") -> Reply:
+    """Return an answer with what stands in each."""
+    length = (b"content-length", b"%d" % len(body))
+    return Reply(status, [length, (b"cache-control", b"no-store"), *headers], body)
+
+
+def _json_reply(status: int, value: dict[str, Any]) -> Reply:
+    return _reply(status, [(b"content-type", b"application/json")], json.dumps(value).encode())
+
+
+INVALID = _json_reply(400, {"error": "invalid_request"})
 
 
 async def _respond_json(send: Send, status: int, value: dict[str, Any]) -> None:
-    headers = [(b"content-type", b"application/json")]
-    await _respond(send, status, headers, json.dumps(value).encode())
+    await _send(send, _json_reply(status, value))
 
 
-async def _respond(send: Send, status: int, headers: list[Header], body: bytes = b"") -> None:
-    start = [
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        *headers,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": start})
+async def _respond(send: Send, status: int, headers: list[Header]) -> None:
+    await _send(send, _reply(status, headers))
+
+
+async def _send(send: Send, reply: Reply) -> None:
+    status, headers, body = reply
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

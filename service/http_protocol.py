@@ -3,13 +3,17 @@
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import parse_url
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.edge import Edge, Reply
 from service.slow_readers import CutsOffSlowReaders
 
 HEAD_BYTES_MAX = 256 * 1024  # a first piece may hold the beginning of the body, too
 PIPELINED_MAX = 100  # requests that wait for the answer before them; hardly any client sends two
 PIECE_BYTES = 4 * 1024
+VALIDATE = b"/validate"
+BEYOND_HEAD = {b"transfer-encoding", b"expect"}
 REQUEST_SECONDS_MAX = 30.0  # for all of one, so that nobody holds a connection by a byte a minute
 
 
@@ -24,11 +28,19 @@ class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _waiting: asyncio.TimerHandle | None = None
+    _edge: Edge | None = None
+    _is_first = False
+    _reply: Reply | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin; a connection that says nothing at all is cut off, too."""
         super().connection_made(transport)
         self._wait()
+        # What uvicorn does beyond answering is not done twice: who wants it goes its way.
+        if isinstance(self.app, Edge) and not (
+            self.config.access_log or self.root_path or self.limit_concurrency is not None
+        ):
+            self._edge = self.app
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -37,6 +49,7 @@ class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived, in pieces, so that a flood is seen before it is worked off."""
+        self._is_first = True
         for start in range(0, len(data), PIECE_BYTES):
             if self.transport.is_closing() or self.transport.get_protocol() is not self:
                 return
@@ -60,9 +73,13 @@ class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the request."""
+        """Begin the request, unless it is answered as soon as it is whole."""
         self._in_head = False
-        super().on_headers_complete()
+        if self._edge is not None and self._is_plain():
+            self._reply = self._reply_at_once(self._edge)
+        self._is_first = False
+        if self._reply is None:
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Be ready for the next head."""
@@ -70,7 +87,50 @@ class HttpProtocol(CutsOffSlowReaders, HttpToolsProtocol):
         # A handshake that has a body is never answered, and httptools does not say so.
         if not self.parser.should_upgrade():
             self._stop_waiting()
-        super().on_message_complete()
+        if self._reply is None:
+            super().on_message_complete()
+        else:
+            reply, self._reply = self._reply, None
+            self._send(reply)
+
+    def _is_plain(self) -> bool:
+        """Return whether the request is one that may be answered at once.
+
+        Of those that arrive together only the first: the others wait in uvicorn's queue, which is
+        what a flood of them is told by.
+        """
+        return (
+            self._is_first
+            and (self.url == VALIDATE or self.url.startswith(VALIDATE + b"?"))
+            # uvicorn's annotation leaves out that there is no cycle before the first.
+            and (not self.cycle or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+            and not self.parser.should_upgrade()
+            and self._is_head_alone()
+        )
+
+    def _is_head_alone(self) -> bool:
+        headers = dict(self.headers)
+        return headers.get(b"content-length", b"0") == b"0" and BEYOND_HEAD.isdisjoint(headers)
+
+    def _reply_at_once(self, edge: Edge) -> Reply | None:
+        self.scope["query_string"] = parse_url(self.url).query or b""
+        try:
+            return edge.reply_at_once(self.scope)  # type: ignore[arg-type] # uvicorn's name for a scope
+        except Exception:  # noqa: BLE001 - it comes again on uvicorn's way, which tells it
+            return None
+
+    def _send(self, reply: Reply) -> None:
+        """Write an answer as uvicorn would, and go on as it does behind one."""
+        content = [STATUS_LINE[reply.status]]
+        for name, value in (*self.server_state.default_headers, *reply.headers):
+            content += (name, b": ", value, b"\r\n")
+        content += (b"\r\n", reply.body)
+        self.transport.write(b"".join(content))
+        self.on_response_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the other protocol, which waits for itself."""

@@ -117,8 +117,10 @@ class Validator:
         """
         wanted = Request(address, scope, audience, kind, is_use)
         near = self.check_near(secret, wanted)
-        if near is not None:
-            return near
+        return near if near is not None else await self.look_up(secret, wanted)
+
+    async def look_up(self, secret: str, wanted: "Request") -> Verdict:
+        """Return what :meth:`check` returns where :meth:`check_near` knows none. Never raises."""
         try:
             record = await self._record(secret)
         except Unavailable:

@@ -82,6 +82,7 @@ async def served(app: Any) -> AsyncIterator[str]:
         lifespan="off",
         **options(),
         proxy_headers=False,
+        access_log=False,
         log_level="critical",
         timeout_graceful_shutdown=1,
     )
