@@ -6,7 +6,6 @@ import strawberry
 
 from schema import node_ids
 from service.access.trail import EventFilter
-from service.errors import NotFound
 
 
 @strawberry.input(description="Which events; each field narrows further.")
@@ -23,7 +22,9 @@ class AuditEventFilter:
         default=None, description="Any of 1–20 actions, such as `token.revoked`."
     )
     actor_account_id: strawberry.ID | None = strawberry.field(
-        default=None, description="What one account did, in whosever trail within reach."
+        default=None,
+        description="What one account within reach did, in whosever trail. What one beyond it did "
+        "is found without this filter alone.",
     )
     occurred_after: datetime | None = strawberry.field(
         default=None, description="At this instant or later; with its time zone."
@@ -34,12 +35,13 @@ class AuditEventFilter:
 
     def to_filter(self) -> EventFilter:
         """Return the domain's filter."""
-        subject = None if self.subject_id is None else node_ids.split(self.subject_id)
-        if self.subject_id is not None and subject is None:
-            raise NotFound
+        subject_id = None
+        if self.subject_id is not None:  # of any type
+            found = node_ids.split(self.subject_id)
+            subject_id = node_ids.NOWHERE if found is None else found[1]
         return EventFilter(
             account_id=node_ids.decode_optional(node_ids.ACCOUNT, self.account_id),
-            subject_id=subject and subject[1],
+            subject_id=subject_id,
             actions=None if self.actions is None else tuple(self.actions),
             actor_account_id=node_ids.decode_optional(node_ids.ACCOUNT, self.actor_account_id),
             occurred_after=self.occurred_after,

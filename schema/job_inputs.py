@@ -49,23 +49,11 @@ class TokenSelection:
         default=None, description="Only those of one account within reach."
     )
 
-    def token_ids(self) -> dict[str, UUID | None]:
-        """Return the token that each global id names; None where it names none at all."""
-        found = {text: node_ids.split(text) for text in self.ids or ()}
-        return {
-            text: parts[1] if parts is not None and parts[0] == node_ids.TOKEN else None
-            for text, parts in found.items()
-        }
-
     def to_selection(self) -> Selection:
         """Return the domain's selection."""
-        ids = None
-        if self.ids is not None:
-            # As many as were named, so that the limit counts what cannot be found, too.
-            known = self.token_ids()
-            ids = tuple(known[text] or UUID(int=0) for text in self.ids)
         return Selection(
-            ids=ids,
+            # As many as were named, so that the limit counts what cannot be found, too.
+            ids=None if self.ids is None else tuple(map(_token_id, self.ids)),
             only=None if self.filter is None else self.filter.to_filter(),
             account_id=node_ids.decode_optional(node_ids.ACCOUNT, self.account_id),
         )
@@ -74,9 +62,13 @@ class TokenSelection:
         """Return the global ids behind which nothing was found, each once, as they were sent."""
         return [
             strawberry.ID(text)
-            for text, token_id in self.token_ids().items()
-            if token_id is None or token_id in found_missing
+            for text in dict.fromkeys(self.ids or ())
+            if _token_id(text) in found_missing
         ]
+
+
+def _token_id(text: str) -> UUID:
+    return node_ids.decode(node_ids.TOKEN, text)
 
 
 @strawberry.input(description="Tokens to suspend, or to resume.")

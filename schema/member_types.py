@@ -12,7 +12,11 @@ from service.access.members import Member as MemberRow
 from service.paging import Page
 
 
-@strawberry.type(description="The state of an invitation that was not accepted yet.")
+@strawberry.type(
+    description="The state of an invitation that was not accepted yet. Whoever has set no password "
+    "30 days after the last one is removed, and their address may be invited again; an owner stays "
+    "where the account has no other who can sign in."
+)
 class Invitation:
     """An invitation."""
 

@@ -4,8 +4,6 @@ import base64
 import binascii
 from uuid import UUID
 
-from service.errors import NotFound
-
 TOKEN = "ApiToken"  # noqa: S105 - the name of a type
 ACCOUNT = "Account"
 PROPAGATION = "Propagation"
@@ -15,16 +13,11 @@ SESSION = "Session"
 SCOPE_TEMPLATE = "ScopeTemplate"
 JOB = "Job"
 
-_NOUNS = {
-    TOKEN: "token",
-    ACCOUNT: "account",
-    PROPAGATION: "receipt",
-    MEMBER: "member",
-    SESSION: "session",
-    AUDIT_EVENT: "event",
-    SCOPE_TEMPLATE: "template",
-    JOB: "job",
-}
+NOWHERE = UUID(int=0)
+"""The id of nothing, for what is none: every row's own has a version (RFC 9562), and this has not.
+
+So it is asked for like any other id that nothing has: the same refusals, in the same order.
+"""
 
 
 def encode(type_name: str, identifier: UUID) -> str:
@@ -33,16 +26,9 @@ def encode(type_name: str, identifier: UUID) -> str:
 
 
 def decode(type_name: str, text: str) -> UUID:
-    """Return the UUID of a global id of one type.
-
-    Raises:
-        NotFound: If it is another type's, or no global id at all: the same words as for an object
-            that does not exist.
-    """
+    """Return the UUID of a global id of one type; ``NOWHERE`` for another type's, or for none."""
     found = split(text)
-    if found is None or found[0] != type_name:
-        raise NotFound(f"There is no such {_NOUNS[type_name]}.")
-    return found[1]
+    return found[1] if found is not None and found[0] == type_name else NOWHERE
 
 
 def split(text: str) -> tuple[str, UUID] | None:

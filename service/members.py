@@ -1,13 +1,14 @@
 """Use cases of members: who signs in for an account, and what they may do there."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from service import scopes
 from service.access.accounts import Account, find_account, lock_account
-from service.access.actor import Actor
-from service.access.door import open_door
+from service.access.actor import EVERYTHING, Actor
+from service.access.door import as_uuid, open_door
 from service.access.members import (
     Member,
     change_member,
@@ -21,6 +22,7 @@ from service.access.members import (
     lock_members,
     want_invitation,
 )
+from service.access.password_resets import system_lapse_members
 from service.clock import new_id
 from service.errors import (
     AccountInactive,
@@ -49,6 +51,8 @@ MEMBERS_MAX = 100
 INVITATIONS_MAX = 200
 INVITATIONS_PER_PERSON = 5
 INVITATION_WINDOW_SECONDS = 3600
+LAPSE = timedelta(days=30)
+LAPSES_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +231,32 @@ class Members:
                 unit.audit("member.removed", member_id, member.owner, email=member.email)
                 await end_sessions_of(unit, member, reason=POLICY)
         return Changed(member, unit.propagation)
+
+    async def lapse_due(self, *, batch: int = LAPSES_MAX) -> int:
+        """Remove everybody who has set no password within 30 days of their last invitation.
+
+        Else whoever invites an address holds it for ever. An owner stays where the account has no
+        other who can sign in. A second run, or two at once, is harmless: a member is removed once,
+        and one that somebody else holds is left to the next run.
+
+        Args:
+            batch: Members removed in one transaction, at the most.
+
+        Returns:
+            How many.
+        """
+        total, lapsed = 0, batch
+        while lapsed == batch:
+            async with self.work.begin(EVERYTHING, None) as unit:
+                rows = await system_lapse_members(
+                    unit.door, unit.now, invited_before=unit.now - LAPSE, limit=batch
+                )
+                for row in rows:
+                    owner = (as_uuid(row["account_id"]), row["reseller_id"])
+                    unit.audit("member.lapsed", as_uuid(row["id"]), owner, email=row["email"])
+            lapsed = len(rows)
+            total += lapsed
+        return total
 
     async def _count_invitation(self, actor: Actor, email: str) -> None:
         """Count an e-mail that somebody has us send to an address of their choice."""

@@ -13,6 +13,7 @@ FUNCTIONS = (
     "credential_by_digest(bytea)",
     "reseller_caps(uuid)",
     "event_actor(uuid)",
+    "require_credential(uuid, uuid, timestamptz, inet, text[])",
     "forget_canaries(timestamptz)",
     "policy_levels(uuid)",
     "templates_for(uuid)",

@@ -56,6 +56,7 @@ class Member(TenantRow):
     password_changed_at = fields.DatetimeField(null=True)
     password_version = fields.IntField(default=1)
     created_at = fields.DatetimeField()
+    invited_at = fields.DatetimeField(null=True)
     disabled_at = fields.DatetimeField(null=True)
     version = fields.IntField(default=1)
 

@@ -62,7 +62,9 @@ class PasswordChanges:
         check_new_password(new, field="newPassword")
         async with open_door(actor.reach) as door:
             email = (await find_member(door, member_id)).email
-        checked = await self.check.check(email, current, address=actor.address)
+        checked = await self.check.check(
+            email, current, address=actor.address, request_id=actor.request_id
+        )
         new_hash = await self.passwords.hash(new)
         async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
             member = await lock_member(unit.door, member_id)

@@ -44,7 +44,9 @@ class PasswordCheck:
     settings: Settings
     refusals: Refusals
 
-    async def check(self, email: str, password: str, *, address: str | None) -> Checked:
+    async def check(
+        self, email: str, password: str, *, address: str | None, request_id: str | None
+    ) -> Checked:
         """Return whose password it is.
 
         A change of it can overtake the answer: what is begun on its strength holds the member and
@@ -66,7 +68,7 @@ class PasswordCheck:
         right, rehashed = await self.passwords.verify(password, known)
         if member is None or not right or not member["may_sign_in"]:
             await self.throttle.count(limits)
-            self.refusals.tell_sign_in(email, address=address)
+            self.refusals.tell_sign_in(email, address=address, request_id=request_id)
             raise SignInFailed
         member_id = as_uuid(member["id"])
         if known and rehashed:

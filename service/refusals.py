@@ -36,7 +36,7 @@ class Refusals:
     redis: Redis
     _telling: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def tell_sign_in(self, email: str, *, address: str | None) -> None:
+    def tell_sign_in(self, email: str, *, address: str | None, request_id: str | None) -> None:
         """Tell a wrong password to the trail of the account whose member it was tried for.
 
         It returns at once and is told behind the answer, which must not take longer for an address
@@ -45,11 +45,12 @@ class Refusals:
         Args:
             email: As it was tried, in the form in which it is stored.
             address: The client's.
+            request_id: The request's.
         """
         if len(self._telling) >= TELLING_MAX:
             log.warning("refusal.untold", reason="too many at once")
             return
-        telling = asyncio.create_task(self._tell_sign_in(email, address))
+        telling = asyncio.create_task(self._tell_sign_in(email, address, request_id))
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
 
@@ -69,7 +70,9 @@ class Refusals:
             async with asyncio.timeout(TELL_SECONDS_MAX):
                 if not await self._is_first(f"{actor.token_id}:{refused.code}"):
                     return
-                async with self.work.begin(actor.reach, actor) as unit:
+                # It is told of a credential that has ended meanwhile, too: of that above all.
+                async with self.work.begin(actor.reach, None) as unit:
+                    unit.actor = actor
                     owner = (actor.account_id, actor.reseller_id)
                     details = {"code": refused.code, "operation": operation}
                     unit.audit("request.refused", actor.token_id, owner, **details)
@@ -81,7 +84,7 @@ class Refusals:
         if self._telling:
             await asyncio.wait(self._telling, timeout=2 * TELL_SECONDS_MAX)
 
-    async def _tell_sign_in(self, email: str, address: str | None) -> None:
+    async def _tell_sign_in(self, email: str, address: str | None, request_id: str | None) -> None:
         who = blake2b(email.encode(), digest_size=12).hexdigest()
         try:
             async with asyncio.timeout(TELL_SECONDS_MAX):
@@ -90,7 +93,8 @@ class Refusals:
                 async with self.work.begin(EVERYTHING, None) as unit:
                     person = await system_find_person(unit.door, email)
                     if person is not None:
-                        unit.audit("session.refused", person.id, person.owner, address=address)
+                        told = {"address": address, "request_id": request_id}
+                        unit.audit("session.refused", person.id, person.owner, **told)
         except Exception as failure:  # noqa: BLE001 - nobody waits for it
             log.warning("refusal.untold", reason=type(failure).__name__)
 

@@ -1,6 +1,7 @@
 """People signing in and out. A session is a credential like any other, short-lived."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from service.access.sessions import (
 from service.access.tokens import end_session, insert_token
 from service.cache import Drop
 from service.clock import Clock, new_id
-from service.errors import Forbidden, NotFound, SignInFailed
+from service.errors import Forbidden, NotFound, SignInFailed, Unauthenticated
 from service.paging import Page, PageRequest
 from service.password_check import Checked, PasswordCheck
 from service.receipts import Propagation, PropagationWait
@@ -66,19 +67,15 @@ class Sessions:
         Raises:
             SignInFailed, TooManyAttempts: See :meth:`service.password_check.PasswordCheck.check`.
         """
-        checked = await self.check.check(email, password, address=address)
+        checked = await self.check.check(email, password, address=address, request_id=request_id)
         return await self._begin(checked, address=address, request_id=request_id)
 
     async def sign_out(self, actor: Actor) -> None:
         """End the session that the actor used. Harmless to repeat; a token is left alone."""
         if actor.kind is not CredentialKind.SESSION:
             return
-        async with self.work.begin(actor.reach, actor) as unit:
-            if await end_session(unit.door, actor.token_id, now=unit.now):
-                owner = (actor.account_id, actor.reseller_id)
-                unit.audit("session.ended", actor.token_id, owner)
-                for digest in await digests_of_token(unit.door, actor.token_id):
-                    unit.drop(Drop.of_secret(digest), owner)
+        with suppress(Unauthenticated):  # it has ended already
+            await self._end_own(actor)
 
     async def confirm_password(self, actor: Actor, password: str) -> datetime:
         """Note that the person at the actor's session entered their password just now.
@@ -94,7 +91,9 @@ class Sessions:
         member_id = person_of(actor)
         async with open_door(actor.reach) as door:
             email = (await find_member(door, member_id)).email
-        checked = await self.check.check(email, password, address=actor.address)
+        checked = await self.check.check(
+            email, password, address=actor.address, request_id=actor.request_id
+        )
         async with self.work.begin(actor.reach, actor) as unit:
             member = await hold_member(unit.door, member_id)
             live = await note_password_confirmation(unit.door, actor.token_id, now=unit.now)
@@ -155,6 +154,15 @@ class Sessions:
             ended = await end_sessions_of(unit, member, reason=ENDED_BY_PERSON, but=actor.token_id)
         return Ended(ended, unit.propagation)
 
+    async def _end_own(self, actor: Actor) -> None:
+        actor = replace(actor, scopes=())  # it needs none, so that none can be missing
+        async with self.work.begin(actor.reach, actor) as unit:
+            if await end_session(unit.door, actor.token_id, now=unit.now):
+                owner = (actor.account_id, actor.reseller_id)
+                unit.audit("session.ended", actor.token_id, owner)
+                for digest in await digests_of_token(unit.door, actor.token_id):
+                    unit.drop(Drop.of_secret(digest), owner)
+
     async def _begin(
         self, checked: Checked, *, address: str | None, request_id: str | None
     ) -> SignedIn:
@@ -189,6 +197,12 @@ class Sessions:
                 request_id=request_id,
                 member_id=member.id,
             )
+            # Nobody was signed in when it began: it is the person who is now.
+            event |= {
+                "actor_account_id": member.account_id,
+                "actor_member_id": member.id,
+                "actor_token_id": session_id,
+            }
             await insert_token(unit.door, row, secret, new_id(), event)
         return SignedIn(secret, int(lifetime.total_seconds()))
 

@@ -1,6 +1,6 @@
 """Use cases of tokens: read, rename, suspend, resume, revoke; and the way to the others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
@@ -280,6 +280,7 @@ class Tokens:
         """
         if actor.kind is not CredentialKind.API_TOKEN:
             raise Forbidden("Only a token can revoke itself. Sign out instead.")
+        actor = replace(actor, scopes=())  # it needs none, so that none can be missing
         return await self._revoke(actor, actor.token_id, reason, wait_for)
 
     async def _revoke(

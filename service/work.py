@@ -153,12 +153,20 @@ class Work:
 
         A revoke never fails because Redis does: the outbox has it, and the lease ends it.
 
+        It begins only while the actor's credential lives in the database: what a validator
+        believes may be as old as a lease, and what is made on the strength of that would live on.
+
         Args:
             reach: What may be seen and changed.
             actor: Who asks; None is the service itself.
             wait_for: What to wait for after a narrowing; None does not wait.
+
+        Raises:
+            Unauthenticated: If the credential has ended.
+            InsufficientScope: If it has lost a scope since the actor was judged.
         """
-        async with open_door(reach) as door:
+        proof = None if actor is None else actor.proof(self.clock.now())
+        async with open_door(reach, proof) as door:
             unit = Unit(door, self.clock.now(), actor)
             yield unit
             await unit.write()

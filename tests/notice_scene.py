@@ -12,6 +12,7 @@ import asyncpg
 from conftest import FrozenClock
 from factories import Platform, make_token
 from smtp_relay import Relay, open_relay
+from stores import keep_signed_in
 
 from service.access.actor import Actor
 from service.access.notices import system_claim_crossings
@@ -49,6 +50,9 @@ class Ledger:
 
     async def change(self, sql: str, *values: object) -> None:
         await self._owner.execute(sql, *values)
+
+    async def keep_signed_in(self) -> None:
+        await keep_signed_in(self._owner)
 
     async def disable(self, actor: Actor) -> None:
         await self.change(

@@ -28,6 +28,11 @@ async def one_row(owner: asyncpg.Connection, query: str, *values: object) -> dic
     return dict(row)
 
 
+async def keep_signed_in(owner: asyncpg.Connection) -> None:
+    """Have no session end by time, for a test in which more of it passes than one lasts."""
+    await owner.execute("UPDATE api_token SET expires_at = '2100-01-01' WHERE kind = 'SESSION'")
+
+
 async def everything(owner: asyncpg.Connection) -> dict[str, list[dict[str, Any]]]:
     """Return every row of every table, to prove that a refusal changed nothing.
 

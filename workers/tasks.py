@@ -72,6 +72,7 @@ async def _sweep(service: Service) -> None:
     await sweep_expired(service.clock)
     await service.replays.forget_ended(service.clock.now())
     await service.jobs.forget_ended(service.clock.now())
+    await service.members.lapse_due()
 
 
 @app.task(base=Retrying)

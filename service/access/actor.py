@@ -1,11 +1,13 @@
 """Who is calling, and how far that reaches."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Self
 from uuid import UUID
 
 from service import scopes
+from service.addresses import parse_address
 from service.errors import InsufficientScope
 from service.verdict import AccountKind, CredentialKind, Record
 
@@ -60,6 +62,7 @@ class Actor:
     Attributes:
         scopes: The effective ones of the credential.
         token_id: The credential, a session or an API token.
+        secret_id: The secret of it that was sent; None where nobody sends one, as for a job.
         member_id: The person, where it is a session.
     """
 
@@ -67,6 +70,7 @@ class Actor:
     account_kind: AccountKind
     reseller_id: UUID | None
     token_id: UUID
+    secret_id: UUID | None
     kind: CredentialKind
     member_id: UUID | None = None
     scopes: tuple[str, ...] = ()
@@ -83,6 +87,7 @@ class Actor:
             account_kind=record.account_kind,
             reseller_id=record.reseller_id,
             token_id=record.token_id,
+            secret_id=record.secret_id,
             kind=record.kind,
             member_id=record.member_id,
             scopes=record.scopes,
@@ -95,6 +100,29 @@ class Actor:
         """What the actor may see and change."""
         return reach_of(self.account_kind, self.account_id)
 
+    def proof(self, now: datetime) -> str:
+        """Return the SQL that raises unless the credential may still be used as it was judged.
+
+        The judgement may be as old as a lease; a change must not rest on it. Without a secret it
+        always raises. Every value is of a closed type, so that nothing can be smuggled into the
+        text.
+
+        Args:
+            now: The instant by which it must not have ended.
+        """
+        # Those of its role a person keeps, whatever the accounts above may grant.
+        kept = scopes.CONSOLE if self.kind is CredentialKind.SESSION else ()
+        held = (scope for scope in self.scopes if scope not in kept and scopes.is_scope(scope))
+        address = parse_address(self.address or "")
+        values = (
+            _quoted(UUID(int=self.token_id.int)),
+            _quoted(self.secret_id and UUID(int=self.secret_id.int)),
+            _quoted(datetime.isoformat(now.astimezone(UTC))),
+            _quoted(address),
+            f"'{{{','.join(held)}}}'",
+        )
+        return f"require_credential({', '.join(values)})"
+
     def require(self, scope: str) -> None:
         """Let the actor pass if its credential has a scope.
 
@@ -103,3 +131,7 @@ class Actor:
         """
         if not scopes.covers(self.scopes, scope):
             raise InsufficientScope(f"This needs the scope `{scope}`.")
+
+
+def _quoted(value: object) -> str:
+    return "NULL" if value is None else f"'{value}'"

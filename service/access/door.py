@@ -15,10 +15,12 @@ from service.access.actor import Extent, Reach
 from service.errors import (
     EmailTaken,
     Forbidden,
+    InsufficientScope,
     NameTaken,
     NotFound,
     ServiceError,
     TemplateNameTaken,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -48,6 +50,15 @@ _TAKEN_FIELD = {
     "member_email_taken": "email",
     "scope_template_name_taken": "name",
 }
+
+
+# The driver makes its errors by their states, those of ``require_credential`` as well.
+class _CredentialEnded(asyncpg.PostgresError):
+    sqlstate = "TW401"
+
+
+class _CredentialNarrowed(asyncpg.PostgresError):
+    sqlstate = "TW403"
 
 
 class Door:
@@ -85,16 +96,29 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(reach: Reach) -> AsyncIterator[Door]:
+async def open_door(reach: Reach, proof: str | None = None) -> AsyncIterator[Door]:
     """Begin a transaction that sees no further than the reach; commit at the end.
 
+    Args:
+        reach: What may be seen.
+        proof: SQL of :meth:`Actor.proof`: it begins only while that credential lives.
+
     Raises:
+        Unauthenticated: If the credential has ended since it was judged.
+        InsufficientScope: If it may do less than when it was judged.
         Unavailable: If the database does not answer, or not in time. Where that happened at the
             commit, it may have been made: what the caller repeats must be harmless to repeat.
     """
+    opening = reach.opening() if proof is None else f"{reach.opening()}, {proof}"
     try:
-        async with database.client().transaction(reach.opening()) as connection:
+        async with database.client().transaction(opening) as connection:
             yield Door(connection, reach)
+    except _CredentialEnded:
+        raise Unauthenticated from None
+    except _CredentialNarrowed:
+        raise InsufficientScope(
+            "What this credential may do has just changed. Try again."
+        ) from None
     except TransactionManagementError as failure:
         if not isinstance(failure.__cause__, asyncpg.ReadOnlySQLTransactionError):
             raise
@@ -119,18 +143,23 @@ class Statement:
         self.values.append(value)
         return f"${len(self.values)}"
 
-    def within(self, reach: Reach, *, account: str, reseller: str) -> str:
+    def within(self, reach: Reach, *, account: str, reseller: str, as_range: bool = False) -> str:
         """Return the condition that keeps a query within a reach; the first wall.
 
         Args:
             reach: The actor's.
             account: The column that holds the owning account.
             reseller: The column that holds its reseller.
+            as_range: Whether a plan may begin with all that is in reach, as a list does. Where rows
+                are named by something narrower it must not: a plan made for any tenant takes each
+                to be of the average size, and would read all of a large one.
         """
         if reach.extent is Extent.ALL:
             return "TRUE"
         column = reseller if reach.extent is Extent.FLEET else account
-        return f"{column} = {self.bind(reach.id)}"
+        compared = f"{column} = {self.bind(reach.id)}"
+        # Not what an index is searched for, though it says the same.
+        return compared if as_range else f"CASE WHEN {compared} THEN TRUE END"
 
     def insert(self, table: str, rows: list[dict[str, Any]]) -> "Statement":
         """Make this one INSERT of rows with the same columns.
@@ -148,5 +177,5 @@ class Statement:
 
 
 def as_uuid(value: object) -> UUID:
-    """Return a UUID column's value as the standard library's type, which asyncpg only extends."""
-    return UUID(str(value))
+    """Return a UUID column's value; the driver's type extends the standard library's."""
+    return value if isinstance(value, UUID) else UUID(str(value))

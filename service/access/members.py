@@ -235,11 +235,13 @@ async def want_invitation(door: Door, member_id: UUID, *, now: datetime) -> bool
     at = f"{statement.bind(now)}::timestamptz"
     reach = statement.within(door.reach, account="account_id", reseller="reseller_id")
     statement.text = (
-        "INSERT INTO password_reset (id, account_id, reseller_id, member_id, purpose, created_at,"
-        f" due_at, attempts) SELECT {statement.bind(new_id())}::uuid, account_id, reseller_id, id,"
-        f" '{LinkPurpose.INVITATION}', {at}, {at}, 0 FROM member"
+        f"WITH invited AS (UPDATE member SET invited_at = {at}"
         f" WHERE id = {statement.bind(member_id)} AND disabled_at IS NULL"
-        f" AND password_hash IS NULL AND {reach} {renewed_link(statement, now)} RETURNING id"
+        f" AND password_hash IS NULL AND {reach} RETURNING id, account_id, reseller_id"
+        ") INSERT INTO password_reset (id, account_id, reseller_id, member_id, purpose, created_at,"
+        f" due_at, attempts) SELECT {statement.bind(new_id())}::uuid, account_id, reseller_id, id,"
+        f" '{LinkPurpose.INVITATION}', {at}, {at}, 0 FROM invited"
+        f" {renewed_link(statement, now)} RETURNING id"
     )
     return await door.one(statement) is not None
 

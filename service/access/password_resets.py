@@ -7,12 +7,14 @@ member has one row, so that the newest link alone opens anything.
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from service.access.actor import EVERYTHING
 from service.access.door import Door, Statement, as_uuid, open_door
 from service.access.members import LinkPurpose, renewed_link
 from service.clock import new_id
+from service.roles import Role
 
 CLAIM = timedelta(minutes=2)  # longer than a relay may take; then twice as long each time
 ATTEMPTS_MAX = 8
@@ -154,3 +156,30 @@ async def system_forget_links(now: datetime) -> None:
     statement.text = f"DELETE FROM password_reset WHERE created_at < {statement.bind(now - KEPT)}"
     async with open_door(EVERYTHING) as door:
         await door.query(statement)
+
+
+async def system_lapse_members(
+    door: Door, now: datetime, *, invited_before: datetime, limit: int
+) -> list[dict[str, Any]]:
+    """Remove up to ``limit`` members who were invited long ago and never set a password; tell them.
+
+    Not an owner whose account has none who can sign in: whoever is above may invite them again.
+    Rows that somebody else holds are skipped. Cost follows the open invitations, along
+    ``member_invited``.
+    """
+    statement = Statement()
+    statement.text = (
+        "WITH due AS (SELECT m.id FROM member m WHERE m.password_hash IS NULL"
+        f" AND m.disabled_at IS NULL AND m.invited_at <= {statement.bind(invited_before)}"
+        f" AND (m.role <> '{Role.OWNER}' OR EXISTS (SELECT FROM member o"
+        f" WHERE o.account_id = m.account_id AND o.role = '{Role.OWNER}'"
+        " AND o.password_hash IS NOT NULL AND o.disabled_at IS NULL))"
+        f" ORDER BY m.invited_at, m.id LIMIT {statement.bind(limit)}"
+        " FOR NO KEY UPDATE OF m SKIP LOCKED"
+        f"), lapsed AS (UPDATE member m SET disabled_at = {statement.bind(now)},"
+        " version = version + 1 FROM due WHERE m.id = due.id"
+        " RETURNING m.id, m.account_id, m.reseller_id, m.email"
+        "), forgotten AS (DELETE FROM password_reset p USING lapsed l WHERE p.member_id = l.id"
+        ") SELECT * FROM lapsed"
+    )
+    return await door.query(statement)

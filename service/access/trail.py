@@ -98,6 +98,7 @@ class EventFilter:
 
     Attributes:
         actions: Any of them; None is every one.
+        actor_account_id: Of one within reach; what one beyond it did is not found by this.
         occurred_after: At this instant or later.
         occurred_before: Earlier than this instant.
     """
@@ -132,9 +133,12 @@ async def list_events(door: Door, only: EventFilter, page: PageRequest) -> Page[
     statement = Statement()
     select = _select(statement, door.reach)
     conditions = [
-        statement.within(door.reach, account="e.account_id", reseller="e.reseller_id"),
+        _within(statement, door.reach, only),
         *_conditions(statement, only),
     ]
+    if only.actor_account_id is not None:
+        # The account as it is told: whether one beyond reach did it cannot be asked either.
+        conditions.append(f"v.id = {statement.bind(only.actor_account_id)}")
     if page.after is not None:
         cursor = Cursor.decode(page.after, _NEWEST_FIRST)
         conditions.append(
@@ -180,7 +184,7 @@ async def list_events_behind(
     statement = Statement()
     select = _select(statement, door.reach)
     conditions = [
-        statement.within(door.reach, account="e.account_id", reseller="e.reseller_id"),
+        _within(statement, door.reach, EventFilter()),
         f"e.position > {statement.bind(position)}",
     ]
     if actions_of is not None:
@@ -211,7 +215,7 @@ async def list_sealed(
     statement = Statement()
     actor = statement.within(door.reach, account="v.id", reseller="v.reseller_id")
     conditions = [
-        statement.within(door.reach, account="e.account_id", reseller="e.reseller_id"),
+        _within(statement, door.reach, EventFilter(account_id=account_id)),
         f"e.position > {statement.bind(position)}",
         f"e.position <= {statement.bind(last)}",
     ]
@@ -240,7 +244,7 @@ async def span_of(
     statement = Statement()
     only = EventFilter(account_id=account_id, occurred_after=since, occurred_before=until)
     conditions = [
-        statement.within(door.reach, account="e.account_id", reseller="e.reseller_id"),
+        _within(statement, door.reach, only),
         "e.position IS NOT NULL",
         *_conditions(statement, only),
     ]
@@ -257,8 +261,8 @@ async def span_of(
 async def newest_position(door: Door) -> int:
     """Return the position of the event within reach that was sealed last; 0 before the first."""
     statement = Statement()
-    reach = statement.within(door.reach, account="account_id", reseller="reseller_id")
-    statement.text = f"SELECT max(position) AS newest FROM audit_event WHERE {reach}"
+    reach = _within(statement, door.reach, EventFilter())
+    statement.text = f"SELECT max(position) AS newest FROM audit_event e WHERE {reach}"
     row = await door.one(statement)
     return int((row and row["newest"]) or 0)
 
@@ -285,12 +289,21 @@ def _select(statement: Statement, reach: Reach) -> str:
     )
 
 
+def _within(statement: Statement, reach: Reach, only: EventFilter) -> str:
+    """Return the condition that an event is within reach: a range, unless the filter names one."""
+    return statement.within(
+        reach,
+        account="e.account_id",
+        reseller="e.reseller_id",
+        as_range=only.account_id is None and only.subject_id is None,
+    )
+
+
 def _conditions(statement: Statement, only: EventFilter) -> list[str]:
     wanted = (
         ("e.account_id = {}", only.account_id),
         ("e.subject_id = {}", only.subject_id),
         ("e.action = ANY({})", None if only.actions is None else list(only.actions)),
-        ("e.actor_account_id = {}", only.actor_account_id),
         ("e.occurred_at >= {}", only.occurred_after),
         ("e.occurred_at < {}", only.occurred_before),
     )

@@ -18,8 +18,8 @@ import callers_policies
 import callers_sessions
 import callers_tokens
 import pytest
-from caller_scene import CALLERS, NOTHING, OK
-from edge_scene import People, assert_leaks_nothing
+from caller_scene import CALLERS, NOBODY, NOTHING, OK, SCOPE
+from edge_scene import People, assert_leaks_nothing, fingerprint
 from factories import make_token, sign_in
 from job_scene import job_of
 from kept_world import World, open_world
@@ -30,6 +30,7 @@ from schema.root import build_schema
 from service.access.jobs import JobKind
 from service.roles import Role
 from service.scope_templates import TemplateChanges
+from service.secret_format import digest_of
 from service.settings import Settings
 
 TABLE = (
@@ -43,6 +44,9 @@ TABLE = (
     | callers_sessions.ROWS
     | callers_tokens.ROWS
 )
+FOR_ANYBODY = {
+    f"Mutation.{name}" for name in ("signIn", "signOut", "requestPasswordReset", "resetPassword")
+}
 FIELDS = [pytest.param(field, id=field) for field in TABLE]
 
 
@@ -190,6 +194,41 @@ async def test_a_root_field_serves_whom_it_should_and_a_refusal_changes_nothing(
             assert is_as_kept is not changes
 
 
+async def test_no_mutation_is_made_with_what_has_ended_though_the_validator_does_not_know(
+    stage: Stage, subtests: pytest.Subtests
+) -> None:
+    world, viewer = stage.world, TABLE["Query.viewer"][0]
+    mutations = {name: row for name, row in TABLE.items() if name.startswith("Mutation.")}
+    for_anybody = {name for name, (_, outcomes) in mutations.items() if outcomes[0] != NOBODY}
+    assert for_anybody == FOR_ANYBODY
+
+    for field in sorted(mutations.keys() - for_anybody):
+        query, outcomes = mutations[field]
+        secret = stage.secrets[CALLERS[outcomes.index(OK)]]
+        with subtests.test(field=field):
+            await world.put_back()
+            assert outcome_of(await world.graphql(viewer, secret=secret)) == OK
+            await end_unheard(world, secret or "")
+            before = await fingerprint(world.owner)
+
+            answer = await world.graphql(query, secret=secret, **variables_of(query, stage.target))
+
+            assert outcome_of(answer) == NOBODY, answer
+            assert await fingerprint(world.owner) == before
+            # It was the database that refused: the lease is still warm.
+            assert outcome_of(await world.graphql(viewer, secret=secret)) == OK
+
+
+async def end_unheard(world: World, secret: str) -> None:
+    """Revoke a credential behind everybody's back, so that no validator hears of it."""
+    digest = digest_of(secret, next(iter(world.service.settings.pepper_keys.values())))
+    await world.owner.execute(
+        "UPDATE api_token SET revoked_at = created_at, revocation_reason = 'LEAKED'"
+        " WHERE id = (SELECT token_id FROM secret WHERE digest = $1)",
+        digest,
+    )
+
+
 @pytest.mark.parametrize(
     "field", [field for field, (_, outcomes) in TABLE.items() if NOTHING in outcomes[1:4]]
 )
@@ -208,6 +247,31 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(
             absent = await graphql(query, secret=secret, **variables_of(query, missing))
 
             assert json.dumps(foreign) == json.dumps(absent)
+
+
+async def test_an_id_that_is_none_answers_exactly_like_one_that_nothing_has(
+    stage: Stage, subtests: pytest.Subtests
+) -> None:
+    """So what a caller may not do at all is refused in the same words, whatever they name."""
+    nowhere = {name: another_of_its_kind(value) for name, value in stage.target.items()}
+    for field, (query, outcomes) in TABLE.items():
+        wanted = variables_of(query, nowhere)
+        named = {name: value for name, value in wanted.items() if name not in {"email", "name"}}
+        if not named or "nodes(" in query or "node(" in query:  # which alone take any type
+            continue
+        of_another_type = stage.target["token" if "$job:" in query else "job"]
+        for caller in ("a token without the scope", "its reseller"):
+            with subtests.test(field=field, caller=caller):
+                secret = stage.secrets[caller]
+                expected = await stage.world.graphql(query, secret=secret, **wanted)
+                for nonsense in ("", "x", "é", of_another_type):
+                    await stage.world.forget()
+                    junk = wanted | dict.fromkeys(named, nonsense)
+                    found = await stage.world.graphql(query, secret=secret, **junk)
+                    assert json.dumps(found) == json.dumps(expected)
+                if caller == CALLERS[7] and outcomes[7] == SCOPE:
+                    assert outcome_of(expected) == SCOPE
+    assert await stage.world.is_as_kept()
 
 
 async def test_the_list_of_accounts_holds_the_callers_own_fleet_alone(

@@ -17,7 +17,7 @@ from service.access.accounts import AccountStatus
 from service.accounts import Changed
 from service.cache import open_cache
 from service.composition import Service, compose
-from service.errors import AccountClosed, AccountInactive
+from service.errors import AccountClosed, AccountInactive, Unauthenticated
 from service.receipts import PropagationState
 from service.settings import Settings
 from service.validator import Validator, open_validator
@@ -161,7 +161,7 @@ async def test_whatever_token_races_a_suspension_none_of_the_account_can_be_used
         while True:
             try:
                 created = await make_token(service, people.customer.actor)
-            except AccountInactive:
+            except (AccountInactive, Unauthenticated):  # in time by the lock, or by its session
                 return
             credential = (created.secret, CredentialKind.API_TOKEN)
             made.append(credential)

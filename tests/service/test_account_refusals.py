@@ -13,7 +13,14 @@ from stores import keys_and_values
 from service.access.accounts import change_account
 from service.access.door import open_door
 from service.composition import Service
-from service.errors import AccountClosed, AccountInactive, InvalidInput, ServiceError, SignInFailed
+from service.errors import (
+    AccountClosed,
+    AccountInactive,
+    InvalidInput,
+    ServiceError,
+    SignInFailed,
+    Unauthenticated,
+)
 
 
 @pytest.fixture
@@ -39,8 +46,8 @@ async def test_nobody_signs_in_or_makes_a_token_for_an_account_that_is_cut_off(
     await act(verb, people.operator, getattr(people, whose))
     before = await fingerprint(owner)
 
-    for by in (people.customer, people.operator):
-        with pytest.raises(AccountInactive):
+    for by, refusal in ((people.customer, Unauthenticated), (people.operator, AccountInactive)):
+        with pytest.raises(refusal):
             await make_token(service, by.actor, account_id=people.customer.actor.account_id)
     with pytest.raises(SignInFailed):
         await sign_in(service, people.customer.email)

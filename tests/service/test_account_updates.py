@@ -98,6 +98,7 @@ async def test_nobody_grants_what_the_account_above_may_not(
         reseller.account_id,
         AccountChanges(grantable_scopes=("dns:*", "accounts:*")),
     )
+    reseller = await actor_of(service, people.reseller.secret)
     before = await fingerprint(owner)
 
     for scope in ("*", "mail:read", "dns:fly", "nonsense"):

@@ -1,16 +1,26 @@
 """Invitations: how many, how often, and that the newest link alone opens anything."""
 
 import asyncio
+import json
 from typing import Any
 
 import asyncpg
 import pytest
 from conftest import FrozenClock
 from edge_scene import People
-from people_scene import invite, mail
+from factories import PASSWORD
+from people_scene import invite, join, mail
+from stores import keep_signed_in, one_row
 
 from service.composition import Service
-from service.errors import AccountInactive, InvalidInput, ServiceError, TooManyAttempts
+from service.errors import (
+    AccountInactive,
+    InvalidInput,
+    LinkEnded,
+    PasswordRequired,
+    ServiceError,
+    TooManyAttempts,
+)
 from service.members import INVITATIONS_PER_PERSON, MEMBERS_MAX
 from service.paging import PageRequest
 from service.roles import Role
@@ -97,3 +107,100 @@ async def test_nobody_is_invited_to_an_account_that_nobody_may_use(
     attempt = invite(service, people.reseller.actor, Role.VIEWER, account_id=theirs)
 
     assert await refused(attempt) is AccountInactive
+
+
+async def test_an_invitation_that_nobody_accepts_lapses_and_frees_the_address(
+    service: Service, people: People, owner: asyncpg.Connection, clock: FrozenClock
+) -> None:
+    await keep_signed_in(owner)
+    me = people.customer.actor
+    lapsing = await invite(service, me, Role.MANAGER)
+    [secret] = (await mail(service)).secrets(lapsing.email)
+    accepted = await join(service, me, Role.MANAGER)
+    clock.advance(minutes=1)
+    later = await invite(service, me, Role.OWNER)
+    clock.advance(days=30, minutes=-1, microseconds=-1)
+    assert await service.members.lapse_due() == 0
+    clock.advance(microseconds=1)
+
+    assert await service.members.lapse_due(batch=1) == 1
+    assert await service.members.lapse_due() == 0
+
+    page = await service.members.page(me, PageRequest(9))
+    assert {member.id for member in page.items} == {
+        me.member_id,
+        accepted.actor.member_id,
+        later.id,
+    }
+    event = await one_row(owner, "SELECT * FROM audit_event WHERE action = 'member.lapsed'")
+    assert (event["subject_id"], event["account_id"]) == (lapsing.id, me.account_id)
+    assert event["actor_account_id"] is event["actor_token_id"] is None
+    assert json.loads(event["details"]) == {"email": lapsing.email}
+    left = await owner.fetchval(
+        "SELECT count(*) FROM password_reset WHERE member_id = $1", lapsing.id
+    )
+    assert left == 0
+    assert await refused(service.password_changes.reset(secret, PASSWORD, address=None)) is (
+        LinkEnded
+    )
+    stranger = people.stranger.actor
+    assert await refused(service.members.invite(me, lapsing.email, Role.VIEWER)) is PasswordRequired
+    await service.sessions.confirm_password(stranger, PASSWORD)
+    again = await service.members.invite(stranger, lapsing.email, Role.VIEWER)
+    assert again.id != lapsing.id
+
+
+async def test_who_is_invited_again_has_the_whole_time_anew(
+    service: Service, people: People, owner: asyncpg.Connection, clock: FrozenClock
+) -> None:
+    await keep_signed_in(owner)
+    member = await invite(service, people.customer.actor, Role.VIEWER)
+    clock.advance(days=29)
+    await service.sessions.confirm_password(people.customer.actor, PASSWORD)
+    await service.members.invite_again(people.customer.actor, member.id)
+    # What anybody can ask for by the address alone holds it no longer.
+    clock.advance(days=29)
+    await service.password_changes.want_reset(member.email, address=None)
+
+    assert await service.members.lapse_due() == 0
+    clock.advance(days=1)
+    assert await service.members.lapse_due() == 1
+
+
+async def test_an_owner_to_be_stays_where_the_account_has_no_other(
+    service: Service, people: People, owner: asyncpg.Connection, clock: FrozenClock
+) -> None:
+    first = await invite(service, people.customer.actor, Role.OWNER)
+    await invite(service, people.customer.actor, Role.OWNER)
+    viewer = await invite(service, people.customer.actor, Role.VIEWER)
+    await owner.execute(
+        "UPDATE member SET disabled_at = now() WHERE id = $1", people.customer.actor.member_id
+    )
+    clock.advance(days=30)
+
+    assert await service.members.lapse_due() == 1
+    gone = "SELECT id FROM member WHERE disabled_at IS NOT NULL AND password_hash IS NULL"
+    assert await owner.fetchval(gone) == viewer.id
+
+    await owner.execute("UPDATE member SET password_hash = 'set' WHERE id = $1", first.id)
+    assert await service.members.lapse_due() == 1
+
+
+async def test_whoever_accepts_while_an_invitation_lapses_is_either_a_member_or_gone(
+    service: Service, people: People, owner: asyncpg.Connection, clock: FrozenClock
+) -> None:
+    member = await invite(service, people.customer.actor, Role.VIEWER)
+    clock.advance(days=30)
+    [secret] = (await mail(service)).secrets(member.email)
+
+    accepted, lapsed, more = await asyncio.gather(
+        service.password_changes.reset(secret, PASSWORD, address=None),
+        service.members.lapse_due(),
+        service.members.lapse_due(),
+        return_exceptions=True,
+    )
+
+    row = await one_row(owner, "SELECT * FROM member WHERE id = $1", member.id)
+    assert [lapsed, more].count(0) >= 1
+    assert (row["disabled_at"] is None) is (row["password_hash"] is not None)
+    assert (row["disabled_at"] is None) is (accepted is None)

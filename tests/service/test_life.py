@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
+import asyncpg
 from conftest import FrozenClock
 from factories import Platform, make_token
 from hypothesis import HealthCheck, Phase, settings
@@ -18,7 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from stores import eventually
+from stores import eventually, keep_signed_in
 
 from service import scopes
 from service.access.tokens import TokenFilter
@@ -252,8 +253,10 @@ async def test_whatever_is_done_in_whatever_order_the_verdict_follows(
     platform: Platform,
     validator: Validator,
     clock: FrozenClock,
+    owner: asyncpg.Connection,
 ) -> None:
     """Never VALID after its end, never more than it was given, never two of one name."""
+    await keep_signed_in(owner)
     Lives.loop = asyncio.get_running_loop()
     Lives.service, Lives.validator, Lives.clock = service, validator, clock
     Lives.platform = platform

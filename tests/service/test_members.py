@@ -119,7 +119,8 @@ async def test_a_change_of_role_is_the_end_of_every_session_at_every_validator(
         "SELECT action FROM audit_event WHERE actor_token_id = $1 ORDER BY id",
         people.customer.actor.token_id,
     )
-    assert [row["action"] for row in rows[-3:]] == [
+    # Ids of one millisecond stand in any order.
+    assert sorted(row["action"] for row in rows[-3:]) == [
         "member.updated",
         "session.ended",
         "session.ended",

@@ -147,6 +147,8 @@ async def test_one_digest_tells_all_tokens_of_a_recipient(scene: Scene) -> None:
         assert "2031-01-15 12:00 UTC" in part
         assert "in 29 days" in part
         assert part.count("tw_live_…") == 3
+        assert "extend it" in part
+        assert "Rotate it" in part
 
 
 async def test_a_digest_never_grows_beyond_what_people_read(scene: Scene) -> None:
@@ -179,6 +181,7 @@ async def test_a_token_name_writes_neither_a_header_nor_markup(scene: Scene) -> 
 async def test_a_token_revoked_before_the_send_is_not_told_of(scene: Scene) -> None:
     revoked = await scene.make_aging(name="revoked")
     await scene.make_aging(name="kept")
+    await scene.ledger.keep_signed_in()
     scene.clock.advance(days=335)
     scene.relay.answers = ["451 Later"]
     await scene.notices.send_due()
@@ -212,6 +215,7 @@ async def test_a_token_that_expired_before_the_send_is_not_told_of(scene: Scene)
 
 async def test_a_changed_expiry_is_told_anew(scene: Scene) -> None:
     token = await scene.make_aging()
+    await scene.ledger.keep_signed_in()
     scene.clock.advance(days=335)
     await scene.notices.send_due()
     earlier = scene.clock.now() + timedelta(days=20)
@@ -227,6 +231,7 @@ async def test_a_changed_expiry_is_told_anew(scene: Scene) -> None:
 
 async def test_a_notice_of_an_expiry_that_changed_is_suppressed(scene: Scene) -> None:
     token = await scene.make_aging()
+    await scene.ledger.keep_signed_in()
     scene.clock.advance(days=335)
     scene.relay.answers = ["451 Later"]
     await scene.notices.send_due()

@@ -45,6 +45,7 @@ async def test_a_notice_does_not_follow_an_address_to_another_account(
 ) -> None:
     leaver = await join(service, scene.platform.customer, Role.VIEWER)
     await scene.make_aging()
+    await scene.ledger.keep_signed_in()
     scene.clock.advance(days=335)
     scene.relay.answers = ["451 Later"] * 9
     await scene.notices.send_due()

@@ -9,6 +9,7 @@ import pytest
 from conftest import FrozenClock
 from edge_scene import fingerprint
 from factories import Platform, actor_of, make_customer, make_token
+from stores import keep_signed_in
 
 from service.access.actor import Actor
 from service.composition import Service
@@ -139,8 +140,9 @@ async def test_fifty_at_once_never_exceed_the_cap(
 
 
 async def test_room_below_the_cap_is_made_by_revoking_and_by_time(
-    service: Service, platform: Platform, clock: FrozenClock
+    service: Service, platform: Platform, clock: FrozenClock, owner: asyncpg.Connection
 ) -> None:
+    await keep_signed_in(owner)
     await set_policy(service, platform.customer, token_cap=2)
     kept = await make_token(service, platform.customer)
     await make_token(service, platform.customer, expires_at=clock.now() + DAY)

@@ -7,12 +7,12 @@ import asyncpg
 import pytest
 from conftest import GraphQL
 from edge_scene import People
-from factories import PASSWORD, make_token
+from factories import PASSWORD, actor_of, make_token
 
 from schema import node_ids
 from service.cache import Cache, hot_client
 from service.composition import Service, compose
-from service.errors import SignInFailed
+from service.errors import InsufficientScope, SignInFailed
 from service.refusals import TELLING_MAX
 from service.settings import Settings
 
@@ -46,6 +46,7 @@ async def test_a_wrong_password_is_told_to_the_account_of_its_member(
     actor = people.customer.actor
     assert (event["account_id"], event["reseller_id"]) == (actor.account_id, actor.reseller_id)
     assert (event["subject_id"], event["address"]) == (actor.member_id, "198.51.100.1")
+    assert event["request_id"] == "test"
     # Nobody knows who it was.
     assert (event["actor_account_id"], event["actor_member_id"]) == (None, None)
     assert WRONG not in event["text"]
@@ -96,7 +97,7 @@ async def test_the_answer_to_a_wrong_password_does_not_wait_for_the_trail(
 
 async def test_no_more_than_so_many_are_told_at_a_time(service: Service) -> None:
     for number in range(TELLING_MAX + 50):
-        service.refusals.tell_sign_in(f"nobody{number}@example.com", address=None)
+        service.refusals.tell_sign_in(f"nobody{number}@example.com", address=None, request_id=None)
 
     assert len(service.refusals._telling) == TELLING_MAX  # noqa: SLF001 - nothing else tells
     await service.refusals.settle()
@@ -128,6 +129,20 @@ async def test_mutations_without_the_scope_are_told_once_a_minute_and_queries_ne
     [event] = await told(owner, "request.refused")
     assert event["text"] == '{"code": "INSUFFICIENT_SCOPE", "operation": "revokeToken"}'
     assert event["actor_token_id"] == event["subject_id"] == narrow.token.id
+
+
+async def test_what_a_credential_that_has_ended_tried_is_told_all_the_same(
+    service: Service, people: People, owner: asyncpg.Connection
+) -> None:
+    narrow = await make_token(service, people.customer.actor)
+    actor = await actor_of(service, narrow.secret)
+    await service.tokens.revoke_own(actor)
+
+    await service.refusals.tell_request(actor, InsufficientScope(), "revokeToken")
+
+    [event] = await told(owner, "request.refused")
+    assert event["actor_token_id"] == event["subject_id"] == narrow.token.id
+    assert event["actor_account_id"] == people.customer.actor.account_id
 
 
 async def test_what_a_caller_may_never_do_is_told_to_its_own_account(

@@ -8,7 +8,7 @@ import pytest
 from conftest import FrozenClock
 from factories import Platform, make_token
 from rotation_scene import ACTS, HOUR, add_retired, opening, rotate, secrets_of, verdicts
-from stores import everything
+from stores import everything, keep_signed_in
 
 from service.composition import Service
 from service.receipts import PropagationState
@@ -169,8 +169,13 @@ async def test_a_revoke_refuses_both_secrets(
 
 
 async def test_a_rotation_called_off_keeps_the_old_secret_and_ends_the_new_one_for_good(
-    service: Service, platform: Platform, validator: Validator, clock: FrozenClock
+    service: Service,
+    platform: Platform,
+    validator: Validator,
+    clock: FrozenClock,
+    owner: asyncpg.Connection,
 ) -> None:
+    await keep_signed_in(owner)
     made = await make_token(service, platform.customer)
     rotated = await rotate(service, platform.customer, made.token.id)
 

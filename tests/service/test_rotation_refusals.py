@@ -8,7 +8,7 @@ import pytest
 from conftest import FrozenClock
 from factories import Platform, actor_of, make_token
 from rotation_scene import ACTS, HOUR, opening, rotate
-from stores import everything, keys_and_values
+from stores import everything, keep_signed_in, keys_and_values
 
 from service.composition import Service
 from service.errors import (
@@ -40,6 +40,7 @@ async def test_what_has_ended_is_never_rotated(
     if ended == "revoked":
         await service.tokens.revoke(platform.customer, made.token.id)
     else:
+        await keep_signed_in(owner)
         clock.advance(days=30)
     before = await everything(owner), await keys_and_values(service.cache.redis)
 

@@ -10,13 +10,13 @@ from factories import Platform, actor_of, make_reseller, make_token
 from service.access.actor import Actor
 from service.composition import Service
 from service.errors import (
-    AccountInactive,
     InsufficientScope,
     InvalidInput,
     NotFound,
     ScopeNotGrantable,
     ServiceError,
     TemplateNameTaken,
+    Unauthenticated,
     VersionConflict,
 )
 from service.policy_rules import PolicyLevel
@@ -210,5 +210,5 @@ async def test_templates_need_their_scopes_and_a_usable_account(
             await refused
 
     await service.accounts.suspend(platform.reseller, platform.customer.account_id)
-    with pytest.raises(AccountInactive):
+    with pytest.raises(Unauthenticated):
         await service.scope_templates.create(platform.customer, wanted("other"))

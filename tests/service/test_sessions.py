@@ -98,6 +98,11 @@ async def test_a_sign_in_is_told_with_person_address_and_request(
     assert event["action"] == "session.begun"
     assert event["account_id"] == anna.customer.account_id
     assert event["reseller_id"] == anna.reseller.account_id
+    assert (event["actor_account_id"], event["actor_member_id"], event["actor_token_id"]) == (
+        anna.customer.account_id,
+        anna.customer.member_id,
+        event["subject_id"],
+    )
     told = await one_row(
         owner,
         "SELECT details->>'member_id' AS member, address,"

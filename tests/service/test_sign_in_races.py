@@ -10,7 +10,7 @@ from people_scene import OTHER_PASSWORD, join, rows_of_people, sign_in_again
 
 from service.access.actor import Actor
 from service.composition import Service, compose
-from service.errors import SignInFailed
+from service.errors import SignInFailed, Unauthenticated
 from service.passwords import Passwords
 from service.roles import Role, scopes_of
 
@@ -105,7 +105,7 @@ async def test_a_password_is_confirmed_or_changed_by_the_one_in_use_alone(
             after |= await rows_of_people(owner)
 
         slow.meanwhile = change_it
-        with pytest.raises(SignInFailed):
+        with pytest.raises(Unauthenticated):  # that has ended this session
             await attempt()
 
         assert await rows_of_people(owner) == after

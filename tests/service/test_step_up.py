@@ -10,7 +10,7 @@ from people_scene import rows_of_people, sign_in_again
 from service.access.actor import Actor
 from service.access.door import open_door
 from service.composition import Service
-from service.errors import Forbidden, PasswordRequired, ServiceError, SignInFailed
+from service.errors import Forbidden, PasswordRequired, ServiceError, SignInFailed, Unauthenticated
 from service.step_up import RECENT, require_recent_password
 
 
@@ -80,7 +80,7 @@ async def test_a_session_that_has_ended_confirms_nothing_and_is_never_recent(
 ) -> None:
     await service.sessions.sign_out(me.actor)
 
-    with pytest.raises(SignInFailed):
+    with pytest.raises(Unauthenticated):
         await service.sessions.confirm_password(me.actor, PASSWORD)
     assert not await may_pass(service, me.actor)
 

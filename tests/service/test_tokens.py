@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from conftest import FrozenClock
 from factories import Platform, actor_of, make_token
-from stores import eventually, everything, keys_and_values, one_row
+from stores import eventually, everything, keep_signed_in, keys_and_values, one_row
 from tortoise.exceptions import OperationalError
 
 from service.access.actor import Actor
@@ -183,6 +183,7 @@ async def test_an_expired_token_is_not_revoked_too(
     service: Service, platform: Platform, owner: asyncpg.Connection, clock: FrozenClock
 ) -> None:
     created = await make_token(service, platform.customer)
+    await keep_signed_in(owner)
     clock.advance(days=31)
     before = await row_of(owner, created.token.id)
 
@@ -272,6 +273,7 @@ async def test_what_has_ended_is_never_changed(
     if ended == "revoked":
         await service.tokens.revoke(platform.customer, created.token.id)
     else:
+        await keep_signed_in(owner)
         clock.advance(days=30)
     before = await everything(owner)
 

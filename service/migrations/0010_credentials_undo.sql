@@ -1,0 +1,2 @@
+DROP FUNCTION require_credential(uuid, uuid, timestamptz, inet, text[]);
+ALTER TABLE member DROP COLUMN invited_at;
