@@ -42,12 +42,22 @@ class CreateAccountInput:
         )
 
 
-@strawberry.input(description="One account.")
-class AccountIdInput:
-    """One account."""
+@strawberry.input
+class _OneAccount:
+    """What names an account; each mutation has an input of its own."""
 
     id: strawberry.ID = strawberry.field(description="The account.")
     wait_for: PropagationWait | None = WAIT_FOR
+
+
+@strawberry.input(description="An account to refuse until it is resumed.")
+class SuspendAccountInput(_OneAccount):
+    """An account to suspend."""
+
+
+@strawberry.input(description="A suspended account.")
+class ResumeAccountInput(_OneAccount):
+    """An account to resume."""
 
 
 @strawberry.input(description="An account to end for good.")

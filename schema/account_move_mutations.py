@@ -5,7 +5,7 @@ from typing import Annotated
 import strawberry
 
 from schema import node_ids
-from schema.account_mutations import ChangeAccountPayload, changed
+from schema.account_mutations import ChangedAccount
 from schema.context import Info
 from schema.enums import PropagationWait
 from schema.propagation_types import WAIT_FOR
@@ -23,6 +23,11 @@ class MoveAccountInput:
     wait_for: PropagationWait | None = WAIT_FOR
 
 
+@strawberry.type(description="A customer that has changed hands, and the receipt.")
+class MoveAccountPayload(ChangedAccount):
+    """A moved account."""
+
+
 @strawberry.type(description="Moves of accounts.")
 class AccountMoveMutations:
     """What the operator does to a customer's place."""
@@ -32,15 +37,15 @@ class AccountMoveMutations:
         "old reseller reaches nothing of it but the trail of its own time, and the new one's caps "
         "and suspension hold. Harmless to repeat. Only a person of the operator who has entered "
         "the password within ten minutes can do this. Needs `accounts:write`.",
-        extensions=[TellsRefusals(ChangeAccountPayload)],
+        extensions=[TellsRefusals(MoveAccountPayload)],
     )
     async def move_account(
         self,
         info: Info,
         input: Annotated[MoveAccountInput, strawberry.argument(description="Which, where to.")],  # noqa: A002 - Relay's word
-    ) -> ChangeAccountPayload:
+    ) -> MoveAccountPayload:
         """Move a customer."""
-        return changed(
+        return MoveAccountPayload.of(
             await info.context.service.account_moves.move(
                 info.context.actor,
                 node_ids.decode(node_ids.ACCOUNT, input.id),

@@ -1,14 +1,15 @@
 """Mutations of accounts."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import strawberry
 
 from schema import node_ids
 from schema.account_inputs import (
-    AccountIdInput,
     CloseAccountInput,
     CreateAccountInput,
+    ResumeAccountInput,
+    SuspendAccountInput,
     UpdateAccountInput,
 )
 from schema.account_types import Account
@@ -26,9 +27,9 @@ class CreateAccountPayload:
     user_errors: list[UserError] = user_errors_field()
 
 
-@strawberry.type(description="An account after a change, and the receipt if it narrows anything.")
-class ChangeAccountPayload:
-    """A changed account."""
+@strawberry.type
+class ChangedAccount:
+    """What changes of an account have in common; each payload is a type of its own."""
 
     account: Account | None = strawberry.field(default=None, description="The account.")
     propagation: Propagation | None = strawberry.field(
@@ -36,12 +37,33 @@ class ChangeAccountPayload:
     )
     user_errors: list[UserError] = user_errors_field()
 
+    @classmethod
+    def of(cls, result: Changed) -> Self:
+        """Build one."""
+        return cls(
+            account=Account.of(result.account),
+            propagation=Propagation.of_optional(result.propagation),
+        )
 
-def changed(result: Changed) -> ChangeAccountPayload:
-    """Return the payload of a change."""
-    return ChangeAccountPayload(
-        account=Account.of(result.account), propagation=Propagation.of_optional(result.propagation)
-    )
+
+@strawberry.type(description="An account after a change, and the receipt where it was narrowed.")
+class UpdateAccountPayload(ChangedAccount):
+    """A changed account."""
+
+
+@strawberry.type(description="A suspended account, and the receipt.")
+class SuspendAccountPayload(ChangedAccount):
+    """A suspended account."""
+
+
+@strawberry.type(description="An account that can be used again, and the receipt.")
+class ResumeAccountPayload(ChangedAccount):
+    """A resumed account."""
+
+
+@strawberry.type(description="An account that was ended for good, and the receipt.")
+class CloseAccountPayload(ChangedAccount):
+    """A closed account."""
 
 
 @strawberry.type(description="Changes of accounts.")
@@ -67,15 +89,15 @@ class AccountMutations:
     @strawberry.mutation(
         description="Change an account's name, or what an account below the caller's may grant. "
         "Needs `accounts:write`.",
-        extensions=[TellsRefusals(ChangeAccountPayload)],
+        extensions=[TellsRefusals(UpdateAccountPayload)],
     )
     async def update_account(
         self,
         info: Info,
         input: Annotated[UpdateAccountInput, strawberry.argument(description="Which, how.")],  # noqa: A002 - Relay's word
-    ) -> ChangeAccountPayload:
+    ) -> UpdateAccountPayload:
         """Change an account."""
-        return changed(
+        return UpdateAccountPayload.of(
             await info.context.service.accounts.update(
                 info.context.actor,
                 node_ids.decode(node_ids.ACCOUNT, input.id),
@@ -88,16 +110,16 @@ class AccountMutations:
         description="Refuse every token and session of an account below the caller's until it is "
         "resumed; of a reseller, its customers' as well. Harmless to repeat. Needs "
         "`accounts:write`.",
-        extensions=[TellsRefusals(ChangeAccountPayload)],
+        extensions=[TellsRefusals(SuspendAccountPayload)],
     )
     async def suspend_account(
         self,
         info: Info,
-        input: Annotated[AccountIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeAccountPayload:
+        input: Annotated[SuspendAccountInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> SuspendAccountPayload:
         """Suspend an account."""
         account_id = node_ids.decode(node_ids.ACCOUNT, input.id)
-        return changed(
+        return SuspendAccountPayload.of(
             await info.context.service.accounts.suspend(
                 info.context.actor, account_id, wait_for=input.wait_for
             )
@@ -107,16 +129,16 @@ class AccountMutations:
         description="Let a suspended account be used again, whoever suspended it. What is "
         "suspended by itself stays so: a token, or a customer of this reseller. Harmless to "
         "repeat. Needs `accounts:write`.",
-        extensions=[TellsRefusals(ChangeAccountPayload)],
+        extensions=[TellsRefusals(ResumeAccountPayload)],
     )
     async def resume_account(
         self,
         info: Info,
-        input: Annotated[AccountIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeAccountPayload:
+        input: Annotated[ResumeAccountInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> ResumeAccountPayload:
         """Resume an account."""
         account_id = node_ids.decode(node_ids.ACCOUNT, input.id)
-        return changed(
+        return ResumeAccountPayload.of(
             await info.context.service.accounts.resume(
                 info.context.actor, account_id, wait_for=input.wait_for
             )
@@ -125,15 +147,15 @@ class AccountMutations:
     @strawberry.mutation(
         description="End an account below the caller's for good; a reseller's customers can be "
         "used no more either. Harmless to repeat. Needs `accounts:write`.",
-        extensions=[TellsRefusals(ChangeAccountPayload)],
+        extensions=[TellsRefusals(CloseAccountPayload)],
     )
     async def close_account(
         self,
         info: Info,
         input: Annotated[CloseAccountInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeAccountPayload:
+    ) -> CloseAccountPayload:
         """Close an account."""
-        return changed(
+        return CloseAccountPayload.of(
             await info.context.service.accounts.close(
                 info.context.actor,
                 node_ids.decode(node_ids.ACCOUNT, input.id),

@@ -50,7 +50,8 @@ class AccountQueries:
 
     @strawberry.field(
         description="The accounts below the caller's, by name: a reseller's customers, for the "
-        "operator all. Needs `accounts:read`."
+        "operator all. The plain list, for who may read no tokens: `fleet` lists the same accounts "
+        "with counts of their tokens, filtered and sorted. Needs `accounts:read`."
     )
     async def accounts(self, info: Info, first: First, after: After = None) -> AccountConnection:
         """Read one page of accounts."""

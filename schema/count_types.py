@@ -1,10 +1,15 @@
 """Counts of tokens as they are told."""
 
-from typing import Self
+from typing import Any, Self
 
 import strawberry
 
+from schema.enums import COUNTED, TokenFacet
 from service.access.fleet import Counts
+
+
+def _counted(facet: TokenFacet) -> Any:
+    return strawberry.field(description=COUNTED[facet])
 
 
 @strawberry.type(
@@ -15,25 +20,16 @@ from service.access.fleet import Counts
 class TokenCounts:
     """Counts of tokens."""
 
-    live: int = strawberry.field(
-        description="Neither revoked nor expired: `PENDING`, `ACTIVE` or `SUSPENDED`."
-    )
-    active: int = strawberry.field(description="Those that are `ACTIVE`.")
-    suspended: int = strawberry.field(description="Those that are `SUSPENDED`.")
-    expired: int = strawberry.field(description="Tokens that time has ended, without a revoke.")
-    expiring_within_7_days: int = strawberry.field(
-        description="Live, and expiring within 7 days of 24 hours."
-    )
-    expiring_within_30_days: int = strawberry.field(
-        description="Live, and expiring within 30 days of 24 hours; with those within 7."
-    )
-    never_used: int = strawberry.field(description="Live, and never accepted anywhere.")
-    idle_90_days: int = strawberry.field(
-        description="Live, and for 90 days or more not accepted anywhere; where never, since it "
-        "was created."
-    )
-    without_address_limits: int = strawberry.field(description="Live, and usable from any address.")
-    full_access: int = strawberry.field(description="Live, and with the scope `*`.")
+    live: int = _counted(TokenFacet.LIVE)
+    active: int = _counted(TokenFacet.ACTIVE)
+    suspended: int = _counted(TokenFacet.SUSPENDED)
+    expired: int = _counted(TokenFacet.EXPIRED)
+    expiring_within_7_days: int = _counted(TokenFacet.EXPIRING_WITHIN_7_DAYS)
+    expiring_within_30_days: int = _counted(TokenFacet.EXPIRING_WITHIN_30_DAYS)
+    never_used: int = _counted(TokenFacet.NEVER_USED)
+    idle_90_days: int = _counted(TokenFacet.IDLE_90_DAYS)
+    without_address_limits: int = _counted(TokenFacet.WITHOUT_ADDRESS_LIMITS)
+    full_access: int = _counted(TokenFacet.FULL_ACCESS)
 
     @classmethod
     def of(cls, row: Counts) -> Self:

@@ -20,7 +20,8 @@ class FleetQueries:
         description="The accounts below the caller's with live counts of their tokens: a "
         "reseller's customers, for the operator all. By name unless `orderBy` says otherwise; "
         "the same cost for any number of accounts and tokens, but for what a filter has to pass "
-        "over. Needs `accounts:read` and `tokens:read`."
+        "over. `accounts` lists the same without counts, and needs no `tokens:read`. Needs "
+        "`accounts:read` and `tokens:read`."
     )
     async def fleet(
         self,

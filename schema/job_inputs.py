@@ -12,23 +12,6 @@ from schema.token_inputs import ApiTokenFilter, RevokeTokenReason
 from service.access.selections import Selection
 from service.job_requests import NewJob
 
-DRY_RUN: bool = strawberry.field(
-    default=False, description="Tell in `preview` what would be changed, and change nothing."
-)
-
-EXPECTED_COUNT: int | None = strawberry.field(
-    default=None,
-    description="Refuse with `SELECTION_CHANGED` if more tokens are selected by now; at most "
-    "100,000. Needed with a filter, unless it is a dry run: take the `count` of one.",
-)
-
-JOB_IDEMPOTENCY_KEY: str | None = strawberry.field(
-    default=None,
-    description="8–100 visible ASCII characters, such as a UUIDv4, new for each request. The same "
-    "account gets the same job again for the same key and input, for as long as the job is kept; "
-    "another input is refused.",
-)
-
 
 @strawberry.input(
     description="Which tokens: those named, ended or not, or those that a filter finds and that "
@@ -71,42 +54,70 @@ def _token_id(text: str) -> UUID:
     return node_ids.decode(node_ids.TOKEN, text)
 
 
-@strawberry.input(description="Tokens to suspend, or to resume.")
-class TokensInput:
-    """Many tokens."""
+@strawberry.input
+class _Bulk:
+    """What every change of many tokens is asked with; each mutation has an input of its own."""
 
     selection: TokenSelection = strawberry.field(description="Which.")
-    dry_run: bool = DRY_RUN
-    expected_count: int | None = EXPECTED_COUNT
-    idempotency_key: str | None = JOB_IDEMPOTENCY_KEY
-
-    def to_job(self, kind: JobKind) -> NewJob:
-        """Return the domain's wish."""
-        return _job(self, kind)
-
-
-@strawberry.input(description="Tokens to end for good.")
-class RevokeTokensInput:
-    """Many tokens to end."""
-
-    selection: TokenSelection = strawberry.field(description="Which.")
-    reason: RevokeTokenReason = strawberry.field(
-        default=RevokeTokenReason.USER_REQUEST, description="Why."
+    dry_run: bool = strawberry.field(
+        default=False, description="Tell in `preview` what would be changed, and change nothing."
     )
-    dry_run: bool = DRY_RUN
-    expected_count: int | None = EXPECTED_COUNT
-    idempotency_key: str | None = JOB_IDEMPOTENCY_KEY
+    expected_count: int | None = strawberry.field(
+        default=None,
+        description="Refuse with `SELECTION_CHANGED` if more tokens are selected by now; at most "
+        "100,000. Needed with a filter, unless it is a dry run: take the `count` of one.",
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="8–100 visible ASCII characters, such as a UUIDv4, new for each request. The "
+        "same account gets the same job again for the same key and input, for as long as the job "
+        "is kept; another input is refused.",
+    )
+
+    def _job(self, kind: JobKind, **fields: Any) -> NewJob:
+        return NewJob(
+            kind=kind,
+            selection=self.selection.to_selection(),
+            expected_count=self.expected_count,
+            **fields,
+        )
+
+
+@strawberry.input(description="Tokens to refuse until they are resumed.")
+class SuspendTokensInput(_Bulk):
+    """Many tokens to suspend."""
 
     def to_job(self) -> NewJob:
         """Return the domain's wish."""
-        return _job(self, JobKind.REVOKE, reason=self.reason.value)
+        return self._job(JobKind.SUSPEND)
+
+
+@strawberry.input(description="Suspended tokens.")
+class ResumeTokensInput(_Bulk):
+    """Many tokens to resume."""
+
+    def to_job(self) -> NewJob:
+        """Return the domain's wish."""
+        return self._job(JobKind.RESUME)
+
+
+@strawberry.input(description="Tokens to end for good.")
+class RevokeTokensInput(_Bulk):
+    """Many tokens to end."""
+
+    reason: RevokeTokenReason = strawberry.field(
+        default=RevokeTokenReason.USER_REQUEST, description="Why."
+    )
+
+    def to_job(self) -> NewJob:
+        """Return the domain's wish."""
+        return self._job(JobKind.REVOKE, reason=self.reason.value)
 
 
 @strawberry.input(description="Tokens that are to live longer: `expiresAt` or `byDays`.")
-class ExtendTokensInput:
+class ExtendTokensInput(_Bulk):
     """Many tokens to extend."""
 
-    selection: TokenSelection = strawberry.field(description="Which.")
     expires_at: datetime | None = strawberry.field(
         default=None,
         description="To when, an instant with its time zone in the future; tokens that live as "
@@ -115,29 +126,17 @@ class ExtendTokensInput:
     by_days: int | None = strawberry.field(
         default=None, description="By how many days after each token's own expiry; 1–3,650."
     )
-    dry_run: bool = DRY_RUN
-    expected_count: int | None = EXPECTED_COUNT
-    idempotency_key: str | None = JOB_IDEMPOTENCY_KEY
 
     def to_job(self) -> NewJob:
         """Return the domain's wish."""
-        return _job(self, JobKind.EXTEND, expires_at=self.expires_at, by_days=self.by_days)
+        return self._job(JobKind.EXTEND, expires_at=self.expires_at, by_days=self.by_days)
 
 
-BulkInput = TokensInput | RevokeTokensInput | ExtendTokensInput
+BulkInput = RevokeTokensInput | SuspendTokensInput | ResumeTokensInput | ExtendTokensInput
 
 
-def _job(asked: BulkInput, kind: JobKind, **fields: Any) -> NewJob:
-    return NewJob(
-        kind=kind,
-        selection=asked.selection.to_selection(),
-        expected_count=asked.expected_count,
-        **fields,
-    )
-
-
-@strawberry.input(description="One job.")
-class JobIdInput:
-    """One job."""
+@strawberry.input(description="A job to call off.")
+class CancelJobInput:
+    """A job to call off."""
 
     id: strawberry.ID = strawberry.field(description="The job.")

@@ -1,18 +1,18 @@
 """Mutations of many tokens at once."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import strawberry
 
 from schema import node_ids
 from schema.context import Info
-from schema.enums import JobKind
 from schema.job_inputs import (
     BulkInput,
+    CancelJobInput,
     ExtendTokensInput,
-    JobIdInput,
+    ResumeTokensInput,
     RevokeTokensInput,
-    TokensInput,
+    SuspendTokensInput,
 )
 from schema.job_types import Job, JobPreview
 from schema.results import TellsRefusals, UserError, user_errors_field
@@ -24,11 +24,9 @@ _HOW = (
 )
 
 
-@strawberry.type(
-    description="What a change of many tokens would be about, or the job that does it."
-)
-class ChangeTokensPayload:
-    """A change of many tokens."""
+@strawberry.type
+class _Asked:
+    """What changes of many tokens have in common; each payload is a type of its own."""
 
     preview: JobPreview | None = strawberry.field(
         default=None, description="What it would be about; null unless it was a dry run."
@@ -42,6 +40,37 @@ class ChangeTokensPayload:
     )
     user_errors: list[UserError] = user_errors_field()
 
+    @classmethod
+    async def of(cls, info: Info, asked: BulkInput, wanted: NewJob) -> Self:
+        """Look, or make the job."""
+        jobs, actor = info.context.service.jobs, info.context.actor
+        if asked.dry_run:
+            previewed = await jobs.preview(actor, wanted)
+            missing = asked.selection.missing(previewed.missing_ids)
+            return cls(preview=JobPreview.of(previewed), missing_ids=missing)
+        made = await jobs.begin(actor, wanted, idempotency_key=asked.idempotency_key)
+        return cls(job=Job.of(made.job), missing_ids=asked.selection.missing(made.missing_ids))
+
+
+@strawberry.type(description="Which tokens would end, or the job that ends them.")
+class RevokeTokensPayload(_Asked):
+    """An end of many tokens."""
+
+
+@strawberry.type(description="Which tokens would be suspended, or the job that does it.")
+class SuspendTokensPayload(_Asked):
+    """A suspension of many tokens."""
+
+
+@strawberry.type(description="Which tokens would be resumed, or the job that does it.")
+class ResumeTokensPayload(_Asked):
+    """A resumption of many tokens."""
+
+
+@strawberry.type(description="Which tokens would live longer, or the job that extends them.")
+class ExtendTokensPayload(_Asked):
+    """An extension of many tokens."""
+
 
 @strawberry.type(description="A job that was called off.")
 class CancelJobPayload:
@@ -53,76 +82,61 @@ class CancelJobPayload:
     user_errors: list[UserError] = user_errors_field()
 
 
-async def _change(info: Info, asked: BulkInput, wanted: NewJob) -> ChangeTokensPayload:
-    """Look, or make the job."""
-    jobs, actor = info.context.service.jobs, info.context.actor
-    if asked.dry_run:
-        previewed = await jobs.preview(actor, wanted)
-        return ChangeTokensPayload(
-            preview=JobPreview.of(previewed),
-            missing_ids=asked.selection.missing(previewed.missing_ids),
-        )
-    made = await jobs.begin(actor, wanted, idempotency_key=asked.idempotency_key)
-    return ChangeTokensPayload(
-        job=Job.of(made.job), missing_ids=asked.selection.missing(made.missing_ids)
-    )
-
-
 @strawberry.type(description="Changes of many tokens.")
 class JobMutations:
     """What is done to many tokens."""
 
     @strawberry.mutation(
         description="End many tokens for good; those that have ended are skipped." + _HOW,
-        extensions=[TellsRefusals(ChangeTokensPayload)],
+        extensions=[TellsRefusals(RevokeTokensPayload)],
     )
     async def revoke_tokens(
         self,
         info: Info,
         input: Annotated[RevokeTokensInput, strawberry.argument(description="Which, why.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokensPayload:
+    ) -> RevokeTokensPayload:
         """Revoke many tokens."""
-        return await _change(info, input, input.to_job())
+        return await RevokeTokensPayload.of(info, input, input.to_job())
 
     @strawberry.mutation(
         description="Refuse many tokens until they are resumed; those that are suspended, or have "
         "ended, are skipped." + _HOW,
-        extensions=[TellsRefusals(ChangeTokensPayload)],
+        extensions=[TellsRefusals(SuspendTokensPayload)],
     )
     async def suspend_tokens(
         self,
         info: Info,
-        input: Annotated[TokensInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokensPayload:
+        input: Annotated[SuspendTokensInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> SuspendTokensPayload:
         """Suspend many tokens."""
-        return await _change(info, input, input.to_job(JobKind.SUSPEND))
+        return await SuspendTokensPayload.of(info, input, input.to_job())
 
     @strawberry.mutation(
         description="Let many suspended tokens be used again; those that are not suspended, or "
         "have ended, are skipped." + _HOW,
-        extensions=[TellsRefusals(ChangeTokensPayload)],
+        extensions=[TellsRefusals(ResumeTokensPayload)],
     )
     async def resume_tokens(
         self,
         info: Info,
-        input: Annotated[TokensInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokensPayload:
+        input: Annotated[ResumeTokensInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> ResumeTokensPayload:
         """Resume many tokens."""
-        return await _change(info, input, input.to_job(JobKind.RESUME))
+        return await ResumeTokensPayload.of(info, input, input.to_job())
 
     @strawberry.mutation(
         description="Let many tokens live longer, each as far as platform, policies and the "
         "caller's own rights allow; what they do not is told item by item. What has ended is never "
         "revived. Only a person can do this who entered the password within ten minutes." + _HOW,
-        extensions=[TellsRefusals(ChangeTokensPayload)],
+        extensions=[TellsRefusals(ExtendTokensPayload)],
     )
     async def extend_tokens(
         self,
         info: Info,
         input: Annotated[ExtendTokensInput, strawberry.argument(description="Which, how far.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokensPayload:
+    ) -> ExtendTokensPayload:
         """Extend many tokens."""
-        return await _change(info, input, input.to_job())
+        return await ExtendTokensPayload.of(info, input, input.to_job())
 
     @strawberry.mutation(
         description="Call a job off: once this returns it changes no more tokens; what it has "
@@ -132,7 +146,7 @@ class JobMutations:
     async def cancel_job(
         self,
         info: Info,
-        input: Annotated[JobIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+        input: Annotated[CancelJobInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
     ) -> CancelJobPayload:
         """Cancel a job."""
         job_id = node_ids.decode(node_ids.JOB, input.id)

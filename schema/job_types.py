@@ -9,6 +9,7 @@ from schema import node_ids
 from schema.account_types import Account
 from schema.context import Info
 from schema.enums import JobItemState, JobKind, JobState, RevocationReason
+from schema.propagation_types import Propagation
 from schema.relay import After, Edge, First, Node, PageInfo
 from schema.results import ErrorCode
 from schema.token_types import ApiToken
@@ -101,6 +102,15 @@ class Job(Node):
     def effective_everywhere_by(self, info: Info) -> datetime | None:
         """Tell the end of the staleness bound."""
         return info.context.service.jobs.effective_everywhere_by(self.row)
+
+    @strawberry.field(
+        description="The receipt of all that it changes, and how far that has come: `PENDING` "
+        "until the job is over, `APPLIED` once every known validator has applied the changes of "
+        "every batch. Null where it is over and has changed nothing. Needs `tokens:read`."
+    )
+    async def propagation(self, info: Info) -> Propagation | None:
+        """Load it with the other jobs' of this page."""
+        return Propagation.of_optional(await info.context.propagations.load(self.row.id))
 
     @strawberry.field(description="Who asked for it.")
     async def account(self, info: Info) -> Account:

@@ -1,6 +1,6 @@
 """Mutations of members."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import strawberry
 
@@ -18,9 +18,9 @@ from schema.results import TellsRefusals, UserError, user_errors_field
 from service.members import Changed
 
 
-@strawberry.type(description="Somebody who was invited.")
-class InviteMemberPayload:
-    """Somebody who was invited."""
+@strawberry.type
+class _Invited:
+    """What invitations have in common; each payload is a type of its own."""
 
     member: Member | None = strawberry.field(
         default=None, description="The member; the e-mail follows within seconds."
@@ -28,9 +28,19 @@ class InviteMemberPayload:
     user_errors: list[UserError] = user_errors_field()
 
 
-@strawberry.type(description="A member after a change, and the receipt of their sessions' end.")
-class ChangeMemberPayload:
-    """A changed member."""
+@strawberry.type(description="Somebody who was invited.")
+class InviteMemberPayload(_Invited):
+    """Somebody who was invited."""
+
+
+@strawberry.type(description="Somebody who was invited again.")
+class ResendInvitationPayload(_Invited):
+    """Somebody who was invited again."""
+
+
+@strawberry.type
+class _Changed:
+    """What changes of a member have in common; each payload is a type of its own."""
 
     member: Member | None = strawberry.field(default=None, description="The member.")
     propagation: Propagation | None = strawberry.field(
@@ -39,12 +49,22 @@ class ChangeMemberPayload:
     )
     user_errors: list[UserError] = user_errors_field()
 
+    @classmethod
+    def of(cls, result: Changed) -> Self:
+        """Build one."""
+        return cls(
+            member=Member.of(result.member), propagation=Propagation.of_optional(result.propagation)
+        )
 
-def changed(result: Changed) -> ChangeMemberPayload:
-    """Return the payload of a change."""
-    return ChangeMemberPayload(
-        member=Member.of(result.member), propagation=Propagation.of_optional(result.propagation)
-    )
+
+@strawberry.type(description="A member in another role, and the receipt of their sessions' end.")
+class UpdateMemberPayload(_Changed):
+    """A changed member."""
+
+
+@strawberry.type(description="A member who was removed, and the receipt of their sessions' end.")
+class RemoveMemberPayload(_Changed):
+    """A removed member."""
 
 
 @strawberry.type(description="Changes of members.")
@@ -75,32 +95,32 @@ class MemberMutations:
     @strawberry.mutation(
         description="Send somebody who has not set a password yet a new link, in place of the one "
         "before; at most once a minute. Needs what `inviteMember` needs, but no password.",
-        extensions=[TellsRefusals(InviteMemberPayload)],
+        extensions=[TellsRefusals(ResendInvitationPayload)],
     )
     async def resend_invitation(
         self,
         info: Info,
         input: Annotated[ResendInvitationInput, strawberry.argument(description="Whom.")],  # noqa: A002 - Relay's word
-    ) -> InviteMemberPayload:
+    ) -> ResendInvitationPayload:
         """Invite somebody again."""
         member = await info.context.service.members.invite_again(
             info.context.actor, node_ids.decode(node_ids.MEMBER, input.id)
         )
-        return InviteMemberPayload(member=Member.of(member))
+        return ResendInvitationPayload(member=Member.of(member))
 
     @strawberry.mutation(
         description="Give a member another role. All of their sessions end: they sign in again, "
         "with the rights of the new one. Nobody changes their own, and an account keeps an owner "
         "who can sign in. Needs what `inviteMember` needs.",
-        extensions=[TellsRefusals(ChangeMemberPayload)],
+        extensions=[TellsRefusals(UpdateMemberPayload)],
     )
     async def update_member(
         self,
         info: Info,
         input: Annotated[UpdateMemberInput, strawberry.argument(description="Whom, how.")],  # noqa: A002 - Relay's word
-    ) -> ChangeMemberPayload:
+    ) -> UpdateMemberPayload:
         """Change a member."""
-        return changed(
+        return UpdateMemberPayload.of(
             await info.context.service.members.update(
                 info.context.actor,
                 node_ids.decode(node_ids.MEMBER, input.id),
@@ -115,15 +135,15 @@ class MemberMutations:
         "made stay the account's; their address may be invited again. Harmless to repeat. Nobody "
         "removes themselves, and an account keeps an owner who can sign in. Needs what "
         "`inviteMember` needs, but no password.",
-        extensions=[TellsRefusals(ChangeMemberPayload)],
+        extensions=[TellsRefusals(RemoveMemberPayload)],
     )
     async def remove_member(
         self,
         info: Info,
         input: Annotated[RemoveMemberInput, strawberry.argument(description="Whom.")],  # noqa: A002 - Relay's word
-    ) -> ChangeMemberPayload:
+    ) -> RemoveMemberPayload:
         """Remove a member."""
-        return changed(
+        return RemoveMemberPayload.of(
             await info.context.service.members.remove(
                 info.context.actor,
                 node_ids.decode(node_ids.MEMBER, input.id),

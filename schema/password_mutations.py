@@ -16,9 +16,9 @@ from schema.propagation_types import Propagation
 from schema.results import TellsRefusals, UserError, user_errors_field
 
 
-@strawberry.type(description="The outcome of setting a password.")
-class SetPasswordPayload:
-    """The outcome of setting a password."""
+@strawberry.type
+class _PasswordSet:
+    """What settings of a password have in common; each payload is a type of its own."""
 
     propagation: Propagation | None = strawberry.field(
         default=None,
@@ -26,6 +26,16 @@ class SetPasswordPayload:
         "it again needs a session.",
     )
     user_errors: list[UserError] = user_errors_field()
+
+
+@strawberry.type(description="The outcome of choosing another password.")
+class ChangePasswordPayload(_PasswordSet):
+    """The outcome of choosing another password."""
+
+
+@strawberry.type(description="The outcome of setting a password by a link.")
+class ResetPasswordPayload(_PasswordSet):
+    """The outcome of setting a password by a link."""
 
 
 @strawberry.type(description="That a link was asked for; the same for every address.")
@@ -52,13 +62,13 @@ class PasswordMutations:
     @strawberry.mutation(
         description="Choose another password; all other sessions of the person end. Only a person "
         "who is signed in can do this; a wrong `currentPassword` counts as a failed sign-in.",
-        extensions=[TellsRefusals(SetPasswordPayload)],
+        extensions=[TellsRefusals(ChangePasswordPayload)],
     )
     async def change_password(
         self,
         info: Info,
         input: Annotated[ChangePasswordInput, strawberry.argument(description="Both.")],  # noqa: A002 - Relay's word
-    ) -> SetPasswordPayload:
+    ) -> ChangePasswordPayload:
         """Change a password."""
         propagation = await info.context.service.password_changes.change(
             info.context.actor,
@@ -66,7 +76,7 @@ class PasswordMutations:
             input.new_password,
             wait_for=input.wait_for,
         )
-        return SetPasswordPayload(propagation=Propagation.of_optional(propagation))
+        return ChangePasswordPayload(propagation=Propagation.of_optional(propagation))
 
     @strawberry.mutation(
         description="Have a link to set a password sent to whoever signs in with an address. It "
@@ -88,13 +98,13 @@ class PasswordMutations:
     @strawberry.mutation(
         description="Set a password by the link of an e-mail, once; all sessions of the person "
         "end. Nobody is signed in by it.",
-        extensions=[TellsRefusals(SetPasswordPayload, for_anybody=True)],
+        extensions=[TellsRefusals(ResetPasswordPayload, for_anybody=True)],
     )
     async def reset_password(
         self,
         info: Info,
         input: Annotated[ResetPasswordInput, strawberry.argument(description="Both.")],  # noqa: A002 - Relay's word
-    ) -> SetPasswordPayload:
+    ) -> ResetPasswordPayload:
         """Set a password by a link."""
         propagation = await info.context.service.password_changes.reset(
             input.secret,
@@ -102,7 +112,7 @@ class PasswordMutations:
             address=info.context.address,
             wait_for=input.wait_for,
         )
-        return SetPasswordPayload(propagation=Propagation.of_optional(propagation))
+        return ResetPasswordPayload(propagation=Propagation.of_optional(propagation))
 
     @strawberry.mutation(
         description="Enter one's password again, for what needs one that was entered within ten "

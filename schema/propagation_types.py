@@ -40,17 +40,13 @@ class VanishedValidator:
 
 @strawberry.type(
     description="The receipt of a change that takes something away, such as a revoke, and how far "
-    "it has come. It is kept for a day: ask `propagation`, or watch `revocationProgress`."
+    "it has come. It is kept for a day, a job's as long as the job: ask `propagation`, or watch "
+    "`revocationProgress`."
 )
 class Propagation(Node):
     """How far a narrowing has come."""
 
-    state: PropagationState = strawberry.field(
-        description="`PENDING`: the shared cache has not confirmed it; it is being repeated. "
-        "`CONFIRMED`: the shared cache has dropped the token and told every listening validator. "
-        "`APPLIED`: every validator that is known has said that it applied it. `EFFECTIVE`: the "
-        "bound has passed, so that it holds whatever they say."
-    )
+    state: PropagationState = strawberry.field(description="How far it has come.")
     confirmed_at: datetime | None = strawberry.field(description="When it was confirmed.")
     effective_everywhere_by: datetime = strawberry.field(
         description="The instant after which no validator accepts what was taken away, whatever "

@@ -1,6 +1,6 @@
 """Relay's words: a node, an edge, where a page stands, which way a list runs."""
 
-from enum import StrEnum
+from enum import Enum
 from typing import Annotated, Generic, Self, TypeVar
 
 import strawberry
@@ -48,8 +48,8 @@ class Edge(Generic[Item]):
 
 
 @strawberry.enum(description="Which way a list runs.")
-class OrderDirection(StrEnum):
+class OrderDirection(Enum):
     """Which way a list runs."""
 
-    ASC = "ASC"
-    DESC = "DESC"
+    ASC = strawberry.enum_value("ASC", description="The least, the earliest or `a` first.")
+    DESC = strawberry.enum_value("DESC", description="The greatest, the latest or `z` first.")

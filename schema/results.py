@@ -57,14 +57,16 @@ EXPECTED: tuple[type[ServiceError], ...] = tuple(
 )
 
 # Made of the error tree, so that no refusal can be missing from the schema.
-ErrorCode: Any = Enum("ErrorCode", {kind.code: kind.code for kind in EXPECTED})  # type: ignore[misc] # not a literal
-strawberry.enum(
-    ErrorCode,
-    description="\n".join(
-        ["Why something was refused; stable, to branch on.", ""]
-        + [f"- `{kind.code}`: {(kind.__doc__ or '').splitlines()[0]}" for kind in EXPECTED]
-    ),
+ErrorCode: Any = Enum(  # type: ignore[misc] # not a literal
+    "ErrorCode",
+    {
+        kind.code: strawberry.enum_value(
+            kind.code, description=(kind.__doc__ or "").partition("\n")[0]
+        )
+        for kind in EXPECTED
+    },
 )
+strawberry.enum(ErrorCode, description="Why something was refused; stable, to branch on.")
 
 
 @strawberry.type(description="One reason why a mutation changed nothing.")

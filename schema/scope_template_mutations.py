@@ -15,14 +15,24 @@ from schema.scope_template_inputs import (
 from schema.scope_template_types import ScopeTemplate
 
 
-@strawberry.type(description="A template that was created or changed.")
-class ScopeTemplatePayload:
-    """A template."""
+@strawberry.type
+class _Written:
+    """What both writings of a template have in common; each payload is a type of its own."""
 
     scope_template: ScopeTemplate | None = strawberry.field(
         default=None, description="The template."
     )
     user_errors: list[UserError] = user_errors_field()
+
+
+@strawberry.type(description="A new template.")
+class CreateScopeTemplatePayload(_Written):
+    """A new template."""
+
+
+@strawberry.type(description="A template after a change.")
+class UpdateScopeTemplatePayload(_Written):
+    """A changed template."""
 
 
 @strawberry.type(description="A template that was deleted.")
@@ -42,29 +52,29 @@ class ScopeTemplateMutations:
     @strawberry.mutation(
         description="Create a template of the caller's account, which it and all below it are "
         "offered. An account has at most 50. Needs `accounts:write`.",
-        extensions=[TellsRefusals(ScopeTemplatePayload)],
+        extensions=[TellsRefusals(CreateScopeTemplatePayload)],
     )
     async def create_scope_template(
         self,
         info: Info,
         input: Annotated[CreateScopeTemplateInput, strawberry.argument(description="What.")],  # noqa: A002 - Relay's word
-    ) -> ScopeTemplatePayload:
+    ) -> CreateScopeTemplatePayload:
         """Create a template."""
         template = await info.context.service.scope_templates.create(
             info.context.actor, input.to_changes()
         )
-        return ScopeTemplatePayload(scope_template=ScopeTemplate.of(template))
+        return CreateScopeTemplatePayload(scope_template=ScopeTemplate.of(template))
 
     @strawberry.mutation(
         description="Change a template of an account within reach, and no token that was made from "
         "it. Needs `accounts:write`.",
-        extensions=[TellsRefusals(ScopeTemplatePayload)],
+        extensions=[TellsRefusals(UpdateScopeTemplatePayload)],
     )
     async def update_scope_template(
         self,
         info: Info,
         input: Annotated[UpdateScopeTemplateInput, strawberry.argument(description="Which, what.")],  # noqa: A002 - Relay's word
-    ) -> ScopeTemplatePayload:
+    ) -> UpdateScopeTemplatePayload:
         """Change a template."""
         template = await info.context.service.scope_templates.update(
             info.context.actor,
@@ -72,7 +82,7 @@ class ScopeTemplateMutations:
             input.to_changes(),
             expected_version=input.expected_version,
         )
-        return ScopeTemplatePayload(scope_template=ScopeTemplate.of(template))
+        return UpdateScopeTemplatePayload(scope_template=ScopeTemplate.of(template))
 
     @strawberry.mutation(
         description="Delete a template of an account within reach, and no token that was made from "

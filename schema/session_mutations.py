@@ -1,6 +1,6 @@
 """Mutations of sessions: signing in and out."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import strawberry
 
@@ -14,6 +14,7 @@ from schema.session_inputs import (
     SessionTransport,
     SignInInput,
 )
+from service.sessions import Ended
 
 
 @strawberry.type(description="The outcome of signing in.")
@@ -34,15 +35,32 @@ class SignOutPayload:
     user_errors: list[UserError] = user_errors_field()
 
 
-@strawberry.type(description="The outcome of ending sessions.")
-class EndSessionsPayload:
-    """The outcome of ending sessions."""
+@strawberry.type
+class _Ended:
+    """What ends of sessions have in common; each payload is a type of its own."""
 
     ended_count: int = strawberry.field(default=0, description="How many were live until now.")
     propagation: Propagation | None = strawberry.field(
         default=None, description="How far their end has come; null where none was live."
     )
     user_errors: list[UserError] = user_errors_field()
+
+    @classmethod
+    def of(cls, result: Ended) -> Self:
+        """Build one."""
+        return cls(
+            ended_count=result.count, propagation=Propagation.of_optional(result.propagation)
+        )
+
+
+@strawberry.type(description="The outcome of ending a session.")
+class EndSessionPayload(_Ended):
+    """The outcome of ending a session."""
+
+
+@strawberry.type(description="The outcome of ending all sessions but the one in use.")
+class EndOtherSessionsPayload(_Ended):
+    """The outcome of ending the other sessions."""
 
 
 @strawberry.type(description="Signing in and out.")
@@ -82,37 +100,33 @@ class SessionMutations:
     @strawberry.mutation(
         description="End one of one's own sessions, everywhere; the one in use as well. Harmless "
         "to repeat. Only a person who is signed in can do this.",
-        extensions=[TellsRefusals(EndSessionsPayload)],
+        extensions=[TellsRefusals(EndSessionPayload)],
     )
     async def end_session(
         self,
         info: Info,
         input: Annotated[EndSessionInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> EndSessionsPayload:
+    ) -> EndSessionPayload:
         """End a session of one's own."""
         ended = await info.context.service.sessions.end(
             info.context.actor,
             node_ids.decode(node_ids.SESSION, input.id),
             wait_for=input.wait_for,
         )
-        return EndSessionsPayload(
-            ended_count=ended.count, propagation=Propagation.of_optional(ended.propagation)
-        )
+        return EndSessionPayload.of(ended)
 
     @strawberry.mutation(
         description="End all of one's own sessions but the one in use, everywhere. Harmless to "
         "repeat. Only a person who is signed in can do this.",
-        extensions=[TellsRefusals(EndSessionsPayload)],
+        extensions=[TellsRefusals(EndOtherSessionsPayload)],
     )
     async def end_other_sessions(
         self,
         info: Info,
         input: Annotated[EndOtherSessionsInput, strawberry.argument(description="How.")],  # noqa: A002 - Relay's word
-    ) -> EndSessionsPayload:
+    ) -> EndOtherSessionsPayload:
         """End the other sessions of one's own."""
         ended = await info.context.service.sessions.end_others(
             info.context.actor, wait_for=input.wait_for
         )
-        return EndSessionsPayload(
-            ended_count=ended.count, propagation=Propagation.of_optional(ended.propagation)
-        )
+        return EndOtherSessionsPayload.of(ended)

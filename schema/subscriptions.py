@@ -32,7 +32,8 @@ class Subscription:
 
     @strawberry.subscription(
         description="How far a change that takes something away has come: now, and at each news, "
-        "until every known validator has applied it or the bound has passed. " + _ENDS + " Needs "
+        "until every known validator has applied it or the bound has passed; of a job, once all of "
+        "its batches are done. " + _ENDS + " Needs "
         "`tokens:read`."
     )
     async def revocation_progress(

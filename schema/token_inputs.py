@@ -44,8 +44,9 @@ class ApiTokenOrder:
 
 
 @strawberry.input(
-    description="Which tokens; each field narrows further, and null is as absent. Where few pass "
-    "among very many, the search can end in `UNAVAILABLE`: name an account or an instant."
+    description="Which tokens; each field narrows further, and null is as absent. A rare name or "
+    "scope is looked for among all tokens within reach; among many millions that can end in "
+    "`UNAVAILABLE`: name an account or an instant."
 )
 class ApiTokenFilter:
     """Which tokens."""
@@ -183,12 +184,32 @@ class RenameTokenInput:
     )
 
 
-@strawberry.input(description="One token.")
-class TokenIdInput:
-    """One token."""
+@strawberry.input
+class _OneToken:
+    """What names a token; each mutation has an input of its own, to grow alone."""
 
     id: strawberry.ID = strawberry.field(description="The token.")
     wait_for: PropagationWait | None = WAIT_FOR
+
+
+@strawberry.input(description="A token to refuse until it is resumed.")
+class SuspendTokenInput(_OneToken):
+    """A token to suspend."""
+
+
+@strawberry.input(description="A suspended token.")
+class ResumeTokenInput(_OneToken):
+    """A token to resume."""
+
+
+@strawberry.input(description="A token whose old secret is to end now.")
+class CompleteTokenRotationInput(_OneToken):
+    """A rotation to complete."""
+
+
+@strawberry.input(description="A token whose new secret is to end now.")
+class CancelTokenRotationInput(_OneToken):
+    """A rotation to call off."""
 
 
 @strawberry.enum(description="Why a caller revokes a token.")

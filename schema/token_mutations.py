@@ -1,6 +1,6 @@
 """Mutations of tokens."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import strawberry
 
@@ -11,12 +11,15 @@ from schema.propagation_types import Propagation
 from schema.results import TellsRefusals, UserError, user_errors_field
 from schema.token_change_inputs import UpdateTokenInput, WidenTokenInput
 from schema.token_inputs import (
+    CancelTokenRotationInput,
+    CompleteTokenRotationInput,
     CreateTokenInput,
     RenameTokenInput,
+    ResumeTokenInput,
     RevokeTokenInput,
     RevokeViewerTokenInput,
     RotateTokenInput,
-    TokenIdInput,
+    SuspendTokenInput,
 )
 from schema.token_types import ApiToken
 from service.tokens import Changed
@@ -68,9 +71,9 @@ class RenameTokenPayload:
     user_errors: list[UserError] = user_errors_field()
 
 
-@strawberry.type(description="A token after a change of what it may do, and the receipt.")
-class ChangeTokenPayload:
-    """A changed token."""
+@strawberry.type
+class _Changed:
+    """What changes of a token have in common; each payload is a type of its own, to grow alone."""
 
     token: ApiToken | None = strawberry.field(default=None, description="The token.")
     propagation: Propagation | None = strawberry.field(
@@ -78,12 +81,52 @@ class ChangeTokenPayload:
     )
     user_errors: list[UserError] = user_errors_field()
 
+    @classmethod
+    def of(cls, result: Changed) -> Self:
+        """Build one."""
+        return cls(
+            token=ApiToken.of(result.token), propagation=Propagation.of_optional(result.propagation)
+        )
 
-def changed(result: Changed) -> ChangeTokenPayload:
-    """Return the payload of a change."""
-    return ChangeTokenPayload(
-        token=ApiToken.of(result.token), propagation=Propagation.of_optional(result.propagation)
-    )
+
+@strawberry.type(description="A token after a narrowing, and the receipt where it was narrowed.")
+class UpdateTokenPayload(_Changed):
+    """A narrowed token."""
+
+
+@strawberry.type(description="A token after it was given more, and the receipt.")
+class WidenTokenPayload(_Changed):
+    """A widened token."""
+
+
+@strawberry.type(description="A suspended token, and the receipt.")
+class SuspendTokenPayload(_Changed):
+    """A suspended token."""
+
+
+@strawberry.type(description="A token that can be used again, and the receipt.")
+class ResumeTokenPayload(_Changed):
+    """A resumed token."""
+
+
+@strawberry.type(description="A token that was ended for good, and the receipt.")
+class RevokeTokenPayload(_Changed):
+    """A revoked token."""
+
+
+@strawberry.type(description="The token that called, ended for good, and the receipt.")
+class RevokeViewerTokenPayload(_Changed):
+    """A token that ended itself."""
+
+
+@strawberry.type(description="A token with its new secret alone, and the receipt.")
+class CompleteTokenRotationPayload(_Changed):
+    """A token whose rotation is over."""
+
+
+@strawberry.type(description="A token with its old secret alone, and the receipt.")
+class CancelTokenRotationPayload(_Changed):
+    """A token whose rotation was called off."""
 
 
 @strawberry.type(description="Changes of tokens.")
@@ -132,15 +175,15 @@ class TokenMutations:
         description="Narrow a token: fewer scopes, addresses or audiences, an earlier expiry, a "
         "later beginning; or write something else about it. It can never widen one, and leaves no "
         "receipt where it narrows nothing. Needs `tokens:write`.",
-        extensions=[TellsRefusals(ChangeTokenPayload)],
+        extensions=[TellsRefusals(UpdateTokenPayload)],
     )
     async def update_token(
         self,
         info: Info,
         input: Annotated[UpdateTokenInput, strawberry.argument(description="What.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokenPayload:
+    ) -> UpdateTokenPayload:
         """Narrow a token."""
-        return changed(
+        return UpdateTokenPayload.of(
             await info.context.service.tokens.update(
                 info.context.actor,
                 node_ids.decode(node_ids.TOKEN, input.id),
@@ -155,15 +198,15 @@ class TokenMutations:
         "an earlier beginning; as far as a new token of its account may have them. Only a person "
         "who is signed in, has entered their password within ten minutes and may do all that the "
         "token may can do this. Needs `tokens:write`.",
-        extensions=[TellsRefusals(ChangeTokenPayload)],
+        extensions=[TellsRefusals(WidenTokenPayload)],
     )
     async def widen_token(
         self,
         info: Info,
         input: Annotated[WidenTokenInput, strawberry.argument(description="Which, how.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokenPayload:
+    ) -> WidenTokenPayload:
         """Widen a token."""
-        return changed(
+        return WidenTokenPayload.of(
             await info.context.service.tokens.widen(
                 info.context.actor,
                 node_ids.decode(node_ids.TOKEN, input.id),
@@ -175,16 +218,16 @@ class TokenMutations:
 
     @strawberry.mutation(
         description="Refuse a token until it is resumed. Needs `tokens:write`.",
-        extensions=[TellsRefusals(ChangeTokenPayload)],
+        extensions=[TellsRefusals(SuspendTokenPayload)],
     )
     async def suspend_token(
         self,
         info: Info,
-        input: Annotated[TokenIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokenPayload:
+        input: Annotated[SuspendTokenInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> SuspendTokenPayload:
         """Suspend a token."""
         token_id = node_ids.decode(node_ids.TOKEN, input.id)
-        return changed(
+        return SuspendTokenPayload.of(
             await info.context.service.tokens.suspend(
                 info.context.actor, token_id, wait_for=input.wait_for
             )
@@ -192,16 +235,16 @@ class TokenMutations:
 
     @strawberry.mutation(
         description="Let a suspended token be used again. Needs `tokens:write`.",
-        extensions=[TellsRefusals(ChangeTokenPayload)],
+        extensions=[TellsRefusals(ResumeTokenPayload)],
     )
     async def resume_token(
         self,
         info: Info,
-        input: Annotated[TokenIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokenPayload:
+        input: Annotated[ResumeTokenInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> ResumeTokenPayload:
         """Resume a token."""
         token_id = node_ids.decode(node_ids.TOKEN, input.id)
-        return changed(
+        return ResumeTokenPayload.of(
             await info.context.service.tokens.resume(
                 info.context.actor, token_id, wait_for=input.wait_for
             )
@@ -210,15 +253,15 @@ class TokenMutations:
     @strawberry.mutation(
         description="End a token for good. Once this returns, no validator accepts it later than "
         "`propagation.effectiveEverywhereBy`. Harmless to repeat. Needs `tokens:write`.",
-        extensions=[TellsRefusals(ChangeTokenPayload)],
+        extensions=[TellsRefusals(RevokeTokenPayload)],
     )
     async def revoke_token(
         self,
         info: Info,
         input: Annotated[RevokeTokenInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokenPayload:
+    ) -> RevokeTokenPayload:
         """Revoke a token."""
-        return changed(
+        return RevokeTokenPayload.of(
             await info.context.service.tokens.revoke(
                 info.context.actor,
                 node_ids.decode(node_ids.TOKEN, input.id),
@@ -230,15 +273,15 @@ class TokenMutations:
     @strawberry.mutation(
         description="End the token that calls, for good: who holds a token may always give it up, "
         "whatever its scopes. A person signs out instead.",
-        extensions=[TellsRefusals(ChangeTokenPayload)],
+        extensions=[TellsRefusals(RevokeViewerTokenPayload)],
     )
     async def revoke_viewer_token(
         self,
         info: Info,
         input: Annotated[RevokeViewerTokenInput, strawberry.argument(description="Why.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokenPayload:
+    ) -> RevokeViewerTokenPayload:
         """Revoke the token that calls."""
-        return changed(
+        return RevokeViewerTokenPayload.of(
             await info.context.service.tokens.revoke_own(
                 info.context.actor,
                 reason=RevocationReason[input.reason.name],
@@ -275,16 +318,16 @@ class TokenMutations:
         description="End the old secret of a rotation now; the new one stays. By itself that "
         "happens when the grace is over, or when the new one is used and the old one has been "
         "silent for a while. Needs `tokens:write`.",
-        extensions=[TellsRefusals(ChangeTokenPayload)],
+        extensions=[TellsRefusals(CompleteTokenRotationPayload)],
     )
     async def complete_token_rotation(
         self,
         info: Info,
-        input: Annotated[TokenIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokenPayload:
+        input: Annotated[CompleteTokenRotationInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> CompleteTokenRotationPayload:
         """Complete a rotation."""
         token_id = node_ids.decode(node_ids.TOKEN, input.id)
-        return changed(
+        return CompleteTokenRotationPayload.of(
             await info.context.service.rotations.complete(
                 info.context.actor, token_id, wait_for=input.wait_for
             )
@@ -293,16 +336,16 @@ class TokenMutations:
     @strawberry.mutation(
         description="Call a rotation off: the new secret ends now, the old one stays as it was. "
         "Only a person who is signed in can do this. Needs `tokens:write`.",
-        extensions=[TellsRefusals(ChangeTokenPayload)],
+        extensions=[TellsRefusals(CancelTokenRotationPayload)],
     )
     async def cancel_token_rotation(
         self,
         info: Info,
-        input: Annotated[TokenIdInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
-    ) -> ChangeTokenPayload:
+        input: Annotated[CancelTokenRotationInput, strawberry.argument(description="Which.")],  # noqa: A002 - Relay's word
+    ) -> CancelTokenRotationPayload:
         """Cancel a rotation."""
         token_id = node_ids.decode(node_ids.TOKEN, input.id)
-        return changed(
+        return CancelTokenRotationPayload.of(
             await info.context.service.rotations.cancel(
                 info.context.actor, token_id, wait_for=input.wait_for
             )

@@ -46,12 +46,14 @@ async def system_find_due_jobs(now: datetime, *, limit: int) -> list[Due]:
 
 
 async def system_postpone_job(
-    job_id: UUID, now: datetime, *, due_at: datetime, error_code: str | None
+    due: Due, now: datetime, *, due_at: datetime, error_code: str | None
 ) -> None:
-    """Note that a batch of a job has failed.
+    """Note that a batch of a job has failed, unless somebody else had a turn at it meanwhile.
+
+    A job is never over before a batch of it was committed: receipts count from its end.
 
     Args:
-        job_id: The job.
+        due: The job as it was before the batch.
         now: This instant.
         due_at: When to try again.
         error_code: Give the job up for this reason; None tries again.
@@ -66,7 +68,8 @@ async def system_postpone_job(
             )
         statement.text = (
             f"UPDATE job SET attempts = attempts + 1, due_at = {statement.bind(due_at)}{ended}"
-            f" WHERE id = {statement.bind(job_id)} AND finished_at IS NULL"
+            f" WHERE id = {statement.bind(due.id)} AND attempts = {statement.bind(due.attempts)}"
+            " AND finished_at IS NULL"
         )
         await door.query(statement)
 

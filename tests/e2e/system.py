@@ -110,7 +110,7 @@ class Person:
 
     async def change(self, mutation: str, token_id: str) -> dict[str, Any]:
         """Revoke, suspend or resume a token, and return the receipt."""
-        kind = "RevokeTokenInput" if mutation == "revokeToken" else "TokenIdInput"
+        kind = f"{mutation[0].upper()}{mutation[1:]}Input"
         payload = await self.run(
             f"mutation ($input: {kind}!) {{ {mutation}(input: $input)"
             " { propagation { state } userErrors { code } } }",

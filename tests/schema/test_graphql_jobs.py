@@ -23,7 +23,7 @@ PREVIEW = (
 )
 CHANGE = f"{{ {PREVIEW} job {{ id kind state total }} missingIds {ERRORS} }}"
 REVOKE = f"mutation($input: RevokeTokensInput!) {{ revokeTokens(input: $input) {CHANGE} }}"
-SUSPEND = f"mutation($input: TokensInput!) {{ suspendTokens(input: $input) {CHANGE} }}"
+SUSPEND = f"mutation($input: SuspendTokensInput!) {{ suspendTokens(input: $input) {CHANGE} }}"
 EXTEND = f"mutation($input: ExtendTokensInput!) {{ extendTokens(input: $input) {CHANGE} }}"
 JOB = """
 query($id: ID!, $state: JobItemState, $after: String) {
@@ -121,8 +121,9 @@ async def test_what_is_not_found_is_told_once_in_the_form_it_was_sent_in(
         ({"ids": ["nonsense"]}, "NOT_FOUND", None),
         ({"filter": {}}, "INVALID_INPUT", "expectedCount"),
         ({"filter": {}, "ids": ["nonsense"]}, "INVALID_INPUT", "selection"),
-        ({"filter": {}, "accountId": "nonsense"}, "NOT_FOUND", None),
-        ({"filter": {"accountId": "nonsense"}}, "NOT_FOUND", None),
+        # An account that is none finds nothing, and is as much of a filter as any.
+        ({"filter": {}, "accountId": "nonsense"}, "INVALID_INPUT", "expectedCount"),
+        ({"filter": {"accountId": "nonsense"}}, "INVALID_INPUT", "expectedCount"),
     ],
 )
 async def test_a_senseless_selection_is_a_refusal_and_changes_nothing(

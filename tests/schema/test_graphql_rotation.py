@@ -31,7 +31,7 @@ ROTATE = (
     f" {{ token {{ {TOKEN} {SECRETS} }} secret isReplay {PROPAGATION} {ERRORS} }} }}"
 )
 COMPLETE, CANCEL = (
-    f"mutation($input: TokenIdInput!) {{ {name}(input: $input)"
+    f"mutation($input: {name[0].upper()}{name[1:]}Input!) {{ {name}(input: $input)"
     f" {{ token {{ {TOKEN} {SECRETS} }} {PROPAGATION} {ERRORS} }} }}"
     for name in ("completeTokenRotation", "cancelTokenRotation")
 )
