@@ -23,7 +23,6 @@ from typing import Any, cast
 from uuid import UUID
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -45,10 +44,14 @@ _SUBJECTS = {
 
 _MESSAGE = re.compile("(TOKEN|ACCOUNT) ([0-9a-f-]+) ([0-9a-f]+) ([0-9]{1,16})", re.ASCII)
 _REPORT = re.compile(rb"([0-9]{1,16}) (.*)", re.DOTALL)
+_TERMS = re.compile(rb"(.*) ([0-9]{1,5}) [0-9a-f]{8}", re.DOTALL)
 _REVISION = re.compile(rb"([0-9a-f]{1,32}|-) ([0-9]{1,16})")
 
-Failed = (RedisError, OSError, TimeoutError)
-"""What a call of Redis may raise when Redis is not well; redis-py raises no one class."""
+Failed = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What a call of Redis may raise when Redis is not well; redis-py raises no one class.
+
+RuntimeError is uvloop's, for a connection that the other side has reset in the same instant.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,13 @@ class Report:
         name: Random, new with each process.
         silent_seconds: How long ago it was heard.
         applied: The last drop that it has applied.
+        lease_seconds: For how long it uses an answer; 0 where it has not said so.
     """
 
     name: str
     silent_seconds: float
     applied: Revision
+    lease_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ class Cache:
             key=signing_key, digest_size=32, person=b"tokenward-cache"
         ).digest()
         self._lease_ms = int(lease_seconds * 1000)
+        pepper = blake2b(key=signing_key, digest_size=4, person=b"tokenward-print").hexdigest()
+        self.terms = f"{self._lease_ms} {pepper}"
         self._looking_up = Batches(redis, _script("look_up"), CHANNEL, _candidate)
         self._report = redis.register_script(_script("report"))
         self._fleet = redis.register_script(_script("fleet"))
@@ -264,19 +271,23 @@ class Cache:
         told = await cast(Awaitable[list[Any]], self.redis.hmget(CHANNEL, ["epoch", "revision"]))
         return _revision(b" ".join(part or b"" for part in told))
 
-    async def report(self, name: str, applied: Revision) -> None:
-        """Tell what a validator has applied.
+    async def report(self, name: str, applied: Revision) -> str:
+        """Tell what a validator has applied, and by which lease and pepper it goes.
+
+        Returns:
+            Lease in milliseconds and print of the pepper of who reported last.
 
         Raises:
             Failed: If Redis does not answer.
         """
         asked_at = boottime()
-        now_ms, epoch = await self._report(
-            keys=[REPORTS, CHANNEL],
-            args=[_candidate(), name, applied.epoch, applied.number],
+        said = f"{applied.epoch} {applied.number} {self.terms}"
+        now_ms, epoch, terms = await self._report(
+            keys=[REPORTS, CHANNEL], args=[_candidate(), name, said]
         )
         if self._has_stepped(now_ms, epoch, asked_at):
             await self._end_epoch(epoch)
+        return bytes(terms).decode(errors="replace")
 
     async def forget_report(self, name: str) -> None:
         """Take back what a validator told that closes.
@@ -290,7 +301,8 @@ class Cache:
         """Return what each validator has applied, or None where Redis does not answer.
 
         Args:
-            silent_seconds_max: Who was not heard for longer is forgotten.
+            silent_seconds_max: Who was not heard for longer is forgotten; who has a longer lease,
+                after a bound of its own.
         """
         try:
             now_ms, last, age_ms, *told = await self._fleet(
@@ -303,9 +315,7 @@ class Cache:
         for name, report in zip(told[::2], told[1::2], strict=True):
             if match := _REPORT.fullmatch(report):
                 silent_seconds = (int(now_ms) - int(match[1])) / 1000
-                found.append(
-                    Report(name.decode(errors="replace"), silent_seconds, _revision(match[2]))
-                )
+                found.append(_report(name.decode(errors="replace"), silent_seconds, match[2]))
         return Fleet(_revision(last), tuple(found), age_ms / 1000)
 
     def _sign(self, digest: bytes, *parts: bytes) -> bytes:
@@ -347,19 +357,6 @@ async def open_cache(settings: Settings) -> AsyncIterator[Cache]:
         await redis.aclose()
 
 
-@asynccontextmanager
-async def subscription(settings: Settings) -> AsyncIterator[PubSub]:
-    """Listen to drops on a connection of its own, which fails rather than hangs."""
-    redis = hot_client(settings.redis_url.get_secret_value(), timeout_seconds=1.0)
-    pubsub = redis.pubsub()
-    try:
-        await pubsub.subscribe(channel_of(redis))
-        yield pubsub
-    finally:
-        await pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
-        await redis.aclose()
-
-
 def read_drop(message: dict[str, Any]) -> tuple[Drop, Revision] | None:
     """Return the drop that a message of the subscription tells, or None where it tells none."""
     match = _MESSAGE.fullmatch(cast(bytes, message["data"]).decode(errors="replace"))
@@ -375,6 +372,14 @@ def _revision(told: bytes) -> Revision:
     """Return the revision that Redis holds; what none of us wrote there is none."""
     match = _REVISION.fullmatch(told)
     return Revision(match[1].decode(), int(match[2])) if match else NOTHING_DROPPED
+
+
+def _report(name: str, silent_seconds: float, told: bytes) -> Report:
+    """Return what a validator said; one that does not tell its lease has applied nothing."""
+    match = _TERMS.fullmatch(told)
+    if match is None:
+        return Report(name, silent_seconds, NOTHING_DROPPED)
+    return Report(name, silent_seconds, _revision(match[1]), int(match[2]) / 1000)
 
 
 def _key(digest: bytes) -> str:

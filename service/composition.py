@@ -31,6 +31,7 @@ from service.password_changes import PasswordChanges
 from service.password_check import PasswordCheck
 from service.passwords import Passwords
 from service.policies import Policies
+from service.preflight import check_durability
 from service.receipts import Receipts
 from service.refusals import Refusals
 from service.replays import Replays
@@ -136,7 +137,7 @@ async def open_service(settings: Settings, *, clock: Clock | None = None) -> Asy
     """Open this process's connections and put the use cases over them; close them at the end.
 
     Raises:
-        SettingsRefused: In production, if row-level security does not bind the database's role.
+        SettingsRefused: In production, as :func:`check_database`.
     """
     if settings.environment == "production":
         await check_database(settings)
@@ -145,19 +146,22 @@ async def open_service(settings: Settings, *, clock: Clock | None = None) -> Asy
 
 
 async def check_database(settings: Settings) -> None:
-    """Sign in to the database once, and in production make sure that the second wall holds.
+    """Sign in to the database once, and in production make sure that it is fit for that.
 
     Raises:
-        SettingsRefused: If row-level security does not bind the role.
+        SettingsRefused: If row-level security does not bind the role, or a crash loses commits.
         OSError, asyncpg.PostgresError, asyncpg.InterfaceError: If the database does not let us in.
     """
     url = settings.database_url.get_secret_value()
     connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     try:
-        if settings.environment == "production" and await bypasses_row_security(connection):
+        if settings.environment != "production":
+            return
+        if await bypasses_row_security(connection):
             raise SettingsRefused(
                 "TOKENWARD_DATABASE_URL names a role that walks past row-level security, the wall "
                 "between tenants: name one without SUPERUSER and BYPASSRLS"
             )
+        await check_durability(connection)
     finally:
         await connection.close()

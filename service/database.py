@@ -20,12 +20,20 @@ from tortoise.backends.base.client import (
 )
 from tortoise.connection import get_connection, get_connections
 
+from service.liveness import Liveness, Watch
 from service.settings import Settings
 
 CONNECTION = "default"
 STATEMENT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 5
 CLOSE_SECONDS_MAX = 3
+BEGIN_SECONDS_MAX = 3  # a place in the pool, a connection, and its first answer
+ROLLBACK_SECONDS_MAX = 2
+RELEASE_SECONDS_MAX = 1
+
+
+class OutcomeUnknown(Exception):
+    """The connection was lost at a commit, which may have been made."""
 
 
 class CancellationSafe(TransactionContextPooled):
@@ -46,7 +54,8 @@ class CancellationSafe(TransactionContextPooled):
             connection = self.client._connection  # noqa: SLF001 - Tortoise has no public name
             pool = self.client._parent._pool  # noqa: SLF001 - as above
             if connection is not None and pool is not None:
-                await asyncio.shield(pool.release(connection))
+                # asyncpg waits for the answer to a cancellation, which a frozen server never gives.
+                await asyncio.shield(pool.release(connection, timeout=RELEASE_SECONDS_MAX))
             raise
 
     async def __aexit__(
@@ -59,8 +68,48 @@ class CancellationSafe(TransactionContextPooled):
         await super().__aexit__(exc_type, exc_val, exc_tb)
 
 
+class Watched(CancellationSafe):
+    """A transaction that waits for no server that does not answer."""
+
+    _watch: Watch
+
+    def __init__(
+        self, client: TransactionalDBClient, pool_init_lock: asyncio.Lock, liveness: Liveness
+    ) -> None:
+        super().__init__(client, pool_init_lock)
+        self._liveness = liveness
+
+    async def __aenter__(self) -> TransactionalDBClient:
+        """Begin, or give up; at once where the server did not answer to others."""
+        self._liveness.require()
+        try:
+            async with asyncio.timeout(BEGIN_SECONDS_MAX):
+                client = await super().__aenter__()
+        except TimeoutError:
+            self._liveness.suspect()
+            raise
+        self._watch = self._liveness.watch(client._connection)  # noqa: SLF001 - Tortoise has no public name
+        return client
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Commit, or roll back what failed, and give the connection back."""
+        try:
+            await super().__aexit__(exc_type, exc_val, exc_tb)
+        finally:
+            self._watch.end()
+
+
 class PostgresClient(AsyncpgDBClient):
-    """Tortoise's client with transactions that survive cancellation."""
+    """Tortoise's client with transactions that survive cancellation and a frozen server."""
+
+    def __init__(self, **credentials: Any) -> None:
+        super().__init__(**credentials)
+        self.liveness = Liveness(self._connect)
 
     def _in_transaction(self) -> TransactionContext:
         return CancellationSafe(TransactionWrapper(self), self._pool_init_lock)
@@ -71,7 +120,14 @@ class PostgresClient(AsyncpgDBClient):
         Args:
             opening: SQL without parameters, built from validated values only.
         """
-        return CancellationSafe(OpenedTransaction(self, opening), self._pool_init_lock)
+        begun = OpenedTransaction(self, opening)
+        return Watched(begun, self._pool_init_lock, self.liveness)
+
+    async def _connect(self) -> None:
+        """Make a connection as the pool makes its own, and close it."""
+        address = {name: getattr(self, name) for name in ("host", "port", "user", "password")}
+        connection = await asyncpg.connect(**address, database=self.database)
+        await connection.close()
 
 
 class OpenedTransaction(TransactionWrapper):
@@ -82,24 +138,48 @@ class OpenedTransaction(TransactionWrapper):
         self._opening = opening
 
     async def begin(self) -> None:
-        """Begin, and run the opening statement."""
-        await self._connection.execute(f"BEGIN; {self._opening}")
+        """Begin, and run the opening statement; where that refuses, nothing has begun."""
+        try:
+            await self._connection.execute(f"BEGIN; {self._opening}")
+        except asyncpg.PostgresError:
+            await end_open_transaction(self._connection)
+            raise
 
     async def commit(self) -> None:
-        """Commit; an error leaves the outcome to the caller, who must not assume either."""
+        """Commit.
+
+        Raises:
+            OutcomeUnknown: If no answer came; the caller must not assume either.
+        """
         self._finalized = True
-        await self._connection.execute("COMMIT")
+        try:
+            await self._connection.execute("COMMIT")
+        except _UNANSWERED as lost:
+            raise OutcomeUnknown from lost
 
     async def rollback(self) -> None:
-        """Roll back."""
+        """Roll back, or give up the connection, with which the server rolls back by itself."""
         self._finalized = True
-        await self._connection.execute("ROLLBACK")
+        try:
+            async with asyncio.timeout(ROLLBACK_SECONDS_MAX):
+                await self._connection.execute("ROLLBACK")
+        except TimeoutError:
+            self._connection.terminate()
 
     def _in_transaction(self) -> TransactionContext:
         raise NotImplementedError("a unit of work is one transaction, never a nested one")
 
 
 client_class = PostgresClient
+
+_UNANSWERED = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+)
 
 
 async def end_open_transaction(connection: asyncpg.Connection) -> None:
@@ -120,7 +200,10 @@ def tortoise_config(url: str, *, pool_size: int) -> dict[str, Any]:
                 "engine": "service.database",
                 "credentials": {
                     **_address(url),
-                    "minsize": 1,
+                    # One at the start, to learn whether there is a server; none is kept up after
+                    # that: the pool would hold its place while it waits for a server that hangs.
+                    "minsize": 0,
+                    "init_size": 1,
                     "maxsize": pool_size,
                     "reset": end_open_transaction,
                     "command_timeout": STATEMENT_TIMEOUT_SECONDS + 5,
@@ -141,8 +224,13 @@ def tortoise_config(url: str, *, pool_size: int) -> dict[str, Any]:
 
 
 def server_settings() -> dict[str, str]:
-    """Return what every connection asks of the server: it must not wait for ever for us."""
+    """Return what every connection asks of the server.
+
+    It must not wait for ever for us, nor tell us of a commit that a crash could take back, whatever
+    the role or the server is set to: a revoke would be undone.
+    """
     return {
+        "synchronous_commit": "on",
         "application_name": "tokenward",
         "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
         "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",

@@ -107,17 +107,6 @@ class DocumentNotTrusted(ServiceError):
     sentence = "This document is not one of those that may run here."
 
 
-class TimedOut(ServiceError):
-    """It took too long and was ended; what it was to change is changed as a whole or not at all."""
-
-    code = "TIMEOUT"
-    status = 503
-    sentence = (
-        "This took too long and was ended. What it was to change is changed as a whole or not at "
-        "all: look, before you repeat it."
-    )
-
-
 class InsufficientScope(ServiceError):
     """The credential is valid but lacks the scope (RFC 6750 §3.1)."""
 
@@ -284,3 +273,13 @@ class Unavailable(ServiceError):
     code = "UNAVAILABLE"
     status = 503
     sentence = "The service cannot answer right now. Try again."
+
+
+class TimedOut(Unavailable):
+    """It took too long and was ended; what it was to change is changed as a whole or not at all."""
+
+    code = "TIMEOUT"
+    sentence = (
+        "This took too long and was ended. What it was to change is changed as a whole or not at "
+        "all: look, before you repeat it."
+    )

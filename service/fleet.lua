@@ -1,5 +1,6 @@
 -- FLEET: what the validators report. KEYS: validators, rv. ARGV: candidate epoch, after how many ms
--- of silence one is forgotten. Answers {now, last revision, since how many ms this server has been
+-- of silence one is forgotten, or after a bound of its own if it has told of a longer lease: what it
+-- read last may live for as long. Answers {now, last revision, since how many ms this server has been
 -- hearing everybody, name, report, …}.
 local epoch = enter_epoch(KEYS[2], ARGV[1])
 local rv = redis.call('HMGET', KEYS[2], 'revision', 'began')
@@ -12,7 +13,9 @@ end
 local answer = {now, epoch .. ' ' .. (rv[1] or ''), began and began <= now and now - began or 0}
 for index = 1, #told, 2 do
     local heard = tonumber(string.match(told[index + 1], '^%d+'))
-    if heard and heard <= now and now - heard < tonumber(ARGV[2]) then
+    local lease = tonumber(string.match(told[index + 1], ' (%d+) %x+$') or 0)
+    local silence = math.max(tonumber(ARGV[2]), math.min(2 * lease + 2000, 122000))
+    if heard and heard <= now and now - heard < silence then
         answer[#answer + 1] = told[index]
         answer[#answer + 1] = told[index + 1]
     else

@@ -16,8 +16,9 @@ HEARTBEAT_SECONDS_MAX = 30.0
 async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
     """Return whether requests can be served, and each part's state.
 
-    Only the database decides: without Redis validators read it directly, and without workers sweeps
-    and notices are late, so that neither is a reason to take this process out of service. Both are
+    Only the database decides, and one in recovery is none: nothing can be changed there, and no
+    credential is read. Without Redis validators read it directly, and without workers sweeps and
+    notices are late, so that neither is a reason to take this process out of service. Both are
     told, as ``degraded``.
     """
     parts: dict[str, Any] = {
@@ -38,7 +39,9 @@ async def _told(check: Awaitable[dict[str, Any]]) -> dict[str, Any]:
 
 
 async def _database(service: Service) -> dict[str, Any]:
-    await database.query("SELECT 1")
+    [row] = await database.query("SELECT pg_is_in_recovery() AS is_standby")
+    if row["is_standby"]:
+        return {"state": "standby", "reason": "in recovery"}
     lag = await system_outbox_lag(service.clock.now())
     return {"state": "ok", "outboxLagSeconds": round(lag, 3)}
 

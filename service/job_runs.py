@@ -114,7 +114,7 @@ class JobRuns:
     async def _postpone(self, due: Due) -> None:
         now = self.clock.now()
         await system_postpone_job(
-            due.id,
+            due,
             now,
             due_at=now + timedelta(seconds=2 ** (due.attempts + 1)),
             error_code=Unavailable.code if due.attempts + 1 >= ATTEMPTS_MAX else None,
@@ -126,6 +126,7 @@ class JobRuns:
             job = await claim_job(unit.door, due.id)
             if job is None:
                 return False
+            unit.receipt_id = job.id  # one receipt of all batches
             try:
                 unit.actor = await self._actor_of(unit.door, job)
             except ServiceError as refused:
@@ -171,6 +172,7 @@ class JobRuns:
             account_kind=account.kind,
             reseller_id=account.reseller_id,
             token_id=job.actor_token_id,
+            secret_id=None,  # asked for its authority above, and by nobody else
             kind=authority.kind,
             member_id=job.actor_member_id,
             scopes=tuple(sorted(granted)),

@@ -6,13 +6,23 @@ its receipt true.
 
 import asyncio
 import secrets
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 import structlog
 from redis.asyncio.client import PubSub
 
-from service.cache import NOTHING_DROPPED, Cache, Drop, Failed, Revision, read_drop, subscription
+from service.cache import (
+    NOTHING_DROPPED,
+    Cache,
+    Drop,
+    Failed,
+    Revision,
+    channel_of,
+    hot_client,
+    read_drop,
+)
 from service.clock import boottime
 from service.settings import Settings
 
@@ -45,6 +55,7 @@ class Listener:
         self._cache = cache
         self._settings = settings
         self._news = asyncio.Event()
+        self._has_reported = self._is_odd = False
         self.name = secrets.token_hex(6)
         self.applied: Revision | None = None
 
@@ -52,7 +63,7 @@ class Listener:
         """Follow drops for ever; whenever in doubt, have everything forgotten."""
         while True:
             try:
-                async with subscription(self._settings) as pubsub:
+                async with _subscription(self._settings) as pubsub:
                     await self._follow(pubsub)
             except Failed as failure:
                 log.warning("drops.unheard", reason=type(failure).__name__)
@@ -81,11 +92,30 @@ class Listener:
 
     async def _report(self) -> None:
         try:
-            await self._cache.report(self.name, self.applied or NOTHING_DROPPED)
+            terms = await self._cache.report(self.name, self.applied or NOTHING_DROPPED)
+            self._compare(terms)
         except Failed:
             pass  # told again in a moment; whoever is silent for long counts as gone
         except Exception:  # a validator that says nothing is told as vanished for ever
             log.exception("report.failed")
+
+    def _compare(self, terms: str) -> None:
+        """Tell once in the log that another validator goes by another lease or pepper.
+
+        With another pepper every token of theirs is unknown here, or ours there; with a longer
+        lease a token is accepted beyond the bound that the others promise.
+        """
+        ours = self._cache.terms
+        # What the first report finds may be of somebody who has gone.
+        if self._has_reported and terms != ours and not self._is_odd:
+            self._is_odd = True
+            lease_ms, _, pepper = ours.partition(" ")
+            lease_ms_there, _, pepper_there = terms.partition(" ")
+            if lease_ms_there != lease_ms:
+                log.error("validator.other_lease", here=lease_ms, there=lease_ms_there[:10])
+            if pepper_there != pepper:
+                log.error("validator.other_pepper", name=self.name)
+        self._has_reported = True
 
     async def _follow(self, pubsub: PubSub) -> None:
         heard_at = boottime()
@@ -114,3 +144,16 @@ class Listener:
     def _apply(self, revision: Revision) -> None:
         self.applied = revision
         self._news.set()
+
+
+@asynccontextmanager
+async def _subscription(settings: Settings) -> AsyncIterator[PubSub]:
+    """Listen to drops on a connection of its own, which fails rather than hangs."""
+    redis = hot_client(settings.redis_url.get_secret_value(), timeout_seconds=1.0)
+    pubsub = redis.pubsub()
+    try:
+        await pubsub.subscribe(channel_of(redis))
+        yield pubsub
+    finally:
+        await pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
+        await redis.aclose()

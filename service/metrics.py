@@ -30,9 +30,10 @@ _MEANINGS = {
     "worker_heartbeat_seconds": "How long ago a worker last ran a task.",
     "validators_known": "Validators heard within the bound.",
     "validators_silent": "Those of them that have gone silent.",
+    "validators_beyond_lease": "Those with a longer lease than the bound is told for.",
     "canary_probed_at_seconds": "When our own token was last revoked, since 1970.",
-    "canary_refused_seconds": "How long the prober's own validator accepted it after that.",
-    "canary_applied_seconds": "How long until every known validator had applied it.",
+    "canary_refused_seconds": "How long after the call of that the prober's validator accepted it.",
+    "canary_applied_seconds": "How long after the call every known validator had applied it.",
     "canary_held": "1 where that was within the bound, 0 where it was not.",
 }
 
@@ -74,7 +75,12 @@ async def _validators(service: Service) -> dict[str, float]:
     if fleet is None:
         return {}
     silent = [report for report in fleet.reports if report.silent_seconds > LIVE_SECONDS_MAX]
-    return {"validators_known": len(fleet.reports), "validators_silent": len(silent)}
+    ours = service.settings.lease_seconds
+    return {
+        "validators_known": len(fleet.reports),
+        "validators_silent": len(silent),
+        "validators_beyond_lease": len([one for one in fleet.reports if one.lease_seconds > ours]),
+    }
 
 
 async def _canary(service: Service) -> dict[str, float]:

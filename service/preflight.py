@@ -3,6 +3,8 @@
 import os
 import socket
 
+import asyncpg
+
 from service.errors import SettingsRefused
 from service.settings import Settings
 
@@ -19,6 +21,22 @@ def require(settings: Settings, *names: str) -> None:
                 f"TOKENWARD_{name.upper()} is empty: name a server, or start `tokenward run`, "
                 "which brings its own and tells how other commands find them."
             )
+
+
+async def check_durability(connection: asyncpg.Connection) -> None:
+    """Make sure that a database keeps what it has committed, also where it crashes.
+
+    Whether a single commit waits for the disk is asked for by each connection.
+
+    Raises:
+        SettingsRefused: If it is set not to.
+    """
+    query = "SELECT name FROM pg_settings WHERE name = ANY($1) AND setting = 'off' ORDER BY name"
+    for row in await connection.fetch(query, ["fsync", "full_page_writes"]):
+        raise SettingsRefused(
+            f"TOKENWARD_DATABASE_URL names a server with {row['name']}=off, where a crash undoes "
+            "revokes that were acknowledged: switch it on in postgresql.conf"
+        )
 
 
 def check_port(host: str, port: int) -> None:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service import bound
 from service.errors import SettingsRefused
 from service.peppers import parse_peppers
 from service.scopes import is_scope
@@ -109,7 +110,8 @@ class Settings(BaseSettings):
         4.0,
         gt=0,
         le=60,
-        description="How long a VALID answer may be used after its database read began.",
+        description="How long a VALID answer may be used after its database read began. The same "
+        "everywhere: a validator with a longer one keeps tokens alive beyond the bound.",
     )
     near_cache_entries: int = Field(
         100_000, ge=1, le=10_000_000, description="Records one validator process remembers."
@@ -344,12 +346,8 @@ class Settings(BaseSettings):
 
     @property
     def staleness_bound_seconds(self) -> float:
-        """The longest time after a revoke in which any validator may still say VALID.
-
-        Two leases, because one backward step of Redis' clock can double one, and a margin of two
-        seconds for what lies between the processes (DECISIONS, D-001).
-        """
-        return 2 * self.lease_seconds + 2
+        """The longest time after a revoke in which any validator may still say VALID."""
+        return bound.staleness_bound_seconds(self.lease_seconds)
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -91,7 +91,7 @@ class TokenUpdates:
         async with self.work.begin(actor.reach, actor, wait_for=wait_for) as unit:
             before = await lock_token(unit.door, token_id)
             refuse_ended(unit, before)
-            columns = _narrowings(before, changes, unit.now) | notes
+            columns = narrowings(before, changes, unit.now) | notes
             if not columns:
                 raise InvalidInput("Name something to change.")
             token = await _change(unit, before, columns, expected_version)
@@ -181,7 +181,7 @@ def _notes(changes: TokenChanges) -> dict[str, Any]:
     return columns
 
 
-def _narrowings(token: Token, changes: TokenChanges, now: datetime) -> dict[str, Any]:
+def narrowings(token: Token, changes: TokenChanges, now: datetime) -> dict[str, Any]:
     """Return the columns that a narrowing sets."""
     columns: dict[str, Any] = {}
     if changes.scopes is not None:

@@ -102,7 +102,7 @@ def verify_lines(lines: Iterable[str], kept: Mapping[str, Head]) -> tuple[Walk, 
     walk = Walk(is_whole=False, kept=kept)
     for number, line in enumerate(lines, 1):
         try:
-            broken = _step(walk, _read(line))
+            broken = _step(walk, read_line(line))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise InvalidInput(f"Line {number} is not one of an export.") from None
         if broken:
@@ -199,7 +199,7 @@ async def _batches(reach: Reach, extract: Extract) -> AsyncIterator[list[Exporte
         position = events[-1]["position"]
 
 
-def _read(line: str) -> Exported:
+def read_line(line: str) -> Exported:
     """Return the event of a line; what another reader would take for something else is refused."""
     event: Exported = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     # They are shown, so that they must be what they should be.

@@ -23,6 +23,7 @@ from service.clock import Clock, SystemClock, boottime
 from service.errors import Unavailable
 from service.listener import Listener
 from service.near_cache import REFRESH_SHARE, NearCache
+from service.preflight import require
 from service.settings import Settings
 from service.upstream import Upstream
 from service.usage import UsageBuffer, keep_flushing
@@ -277,10 +278,14 @@ async def open_validator(
 ) -> AsyncIterator[Validator]:
     """Open a validator for this process; at the end hand on its last uses and close.
 
+    Raises:
+        SettingsRefused: If no Redis is named, or neither a database nor a service.
+
     Example:
         ``async with open_validator(read_settings()) as validator:``
         ``    verdict = await validator.check(secret, scope="dns:write")``
     """
+    require(settings, "redis_url", *(() if settings.service_url else ("database_url",)))
     clock = clock or SystemClock()
     opening = Upstream.open if settings.service_url else CredentialSource.open
     async with open_cache(settings) as cache, opening(settings) as source:

@@ -24,7 +24,7 @@ from service.validator import Validator
 BOUND, OUTBOX, WORKER = "staleness_bound_seconds", "outbox_lag_seconds", "worker_heartbeat_seconds"
 TRAIL = {"trail_unsealed_events", "trail_unsealed_seconds"}
 JOBS = "jobs_lag_seconds"
-VALIDATORS = {"validators_known", "validators_silent"}
+VALIDATORS = {"validators_known", "validators_silent", "validators_beyond_lease"}
 CANARY = {
     "canary_probed_at_seconds",
     "canary_refused_seconds",
@@ -130,6 +130,7 @@ async def test_before_anything_has_run_its_gauges_are_absent(service: Service) -
         JOBS: 0,
         "validators_known": 0,
         "validators_silent": 0,
+        "validators_beyond_lease": 0,
     }
 
 
