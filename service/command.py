@@ -10,9 +10,11 @@ import click
 
 from service import preflight
 from service.audit_command import audit
+from service.counts_command import counts
 from service.errors import SettingsRefused
 from service.invocation import run as run_action
 from service.invocation import settings_for
+from service.revoke_command import revoke
 from service.settings import read_settings
 
 LOCAL_DIRECTORY = Path(".local")
@@ -184,6 +186,8 @@ def demo(*, as_json: bool, migrated: bool) -> None:
 
 
 tokenward.add_command(audit)
+tokenward.add_command(counts)
+tokenward.add_command(revoke)
 
 
 def main() -> None:

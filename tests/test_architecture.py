@@ -39,8 +39,11 @@ SYSTEM_QUERIES = {
     "system_has_operator",
     "system_insert_canary",
     "system_jobs_lag",
+    "system_judge",
+    "system_lapse_members",
     "system_mark_failed",
     "system_mark_sent",
+    "system_misjudged",
     "system_newest_position",
     "system_note_commits",
     "system_note_deliveries",
@@ -63,6 +66,8 @@ SYSTEM_QUERIES = {
     "system_wait_to_seal",
     "system_want_password_reset",
     "system_write_seals",
+    "system_wrong_accounts",
+    "system_wrong_fleets",
 }
 
 # Who may begin a transaction that sees every tenant, outside service/access.
@@ -70,6 +75,7 @@ SEES_EVERYTHING = {
     "service/accounts.py",
     "service/canary.py",
     "service/holders.py",
+    "service/members.py",
     "service/outbox.py",
     "service/password_changes.py",
     "service/refusals.py",
@@ -77,6 +83,7 @@ SEES_EVERYTHING = {
     "service/sealer.py",
     "service/sessions.py",
     "service/trail_export.py",
+    "service/trail_replay.py",
 }
 
 LINES_MAX = 400

@@ -3,14 +3,28 @@
 import re
 from pathlib import Path
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
+from strategies import labels
 
 from schema.results import EXPECTED
+from service.secret_format import SCANNER_PATTERN, checksum, make_secret
 from service.settings import DEVELOPMENT_PEPPER, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "DECISIONS.md", "deploy/README.md"]
+
+
+PEPPERS = {1: b"p" * 32}
+
+
+def published_pattern() -> str:
+    """Return the expression by which the README has people search for leaked secrets."""
+    [told] = re.findall(r"Secrets match `(tws\S+)`, and the last six characters", README)
+    return str(told)
 
 
 def settings_table() -> str:
@@ -88,6 +102,43 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     assert {
         target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)
     } == set()
+
+
+@given(labels(), st.booleans())
+def test_the_published_expression_finds_each_secret_whole_and_its_end_is_the_checksum(
+    label: str,
+    session: bool,  # noqa: FBT001 - drawn
+) -> None:
+    text = make_secret(label, PEPPERS, session=session).text
+
+    for line in (text, f'Authorization: Bearer {text}"', f"?key={text}&x=1", f"TOKEN={text}\n"):
+        assert re.findall(published_pattern(), line) == [text]
+    assert text[-6:] == checksum(text[:-6])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"tw_live_{'a' * 35}",
+        f"tw_live_{'a' * 35}-",
+        f"tw_live_{'a' * 35}é",
+        f"tw_live_{'a' * 18}_{'a' * 17}",
+        f"tw_Live_{'a' * 36}",
+        f"tw_live2_{'a' * 36}",
+        f"tw_{'a' * 13}_{'a' * 36}",
+        f"tw__{'a' * 36}",
+        f"tw_{'a' * 36}",
+        f"tx_live_{'a' * 36}",
+        f"twss_live_{'a' * 36}",
+        f"TW_live_{'a' * 36}",
+    ],
+)
+def test_the_published_expression_finds_nothing_that_is_none(text: str) -> None:
+    assert re.search(published_pattern(), text) is None
+
+
+def test_the_published_expression_is_the_one_that_secrets_are_read_by() -> None:
+    assert rf"\b{published_pattern()}\b" == SCANNER_PATTERN
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from service.errors import (
     NotFound,
     ServiceError,
     TemplateNameTaken,
+    TimedOut,
     Unauthenticated,
     Unavailable,
 )
@@ -106,8 +107,9 @@ async def open_door(reach: Reach, proof: str | None = None) -> AsyncIterator[Doo
     Raises:
         Unauthenticated: If the credential has ended since it was judged.
         InsufficientScope: If it may do less than when it was judged.
-        Unavailable: If the database does not answer, or not in time. Where that happened at the
-            commit, it may have been made: what the caller repeats must be harmless to repeat.
+        TimedOut: If no answer came to the commit, which may have been made: what the caller repeats
+            must be harmless to repeat.
+        Unavailable: If the database does not answer, or not in time.
     """
     opening = reach.opening() if proof is None else f"{reach.opening()}, {proof}"
     try:
@@ -124,6 +126,9 @@ async def open_door(reach: Reach, proof: str | None = None) -> AsyncIterator[Doo
             raise
         log.warning("database.unavailable", reason="read-only")  # a primary that was demoted
         raise Unavailable from failure
+    except database.OutcomeUnknown as failure:
+        log.warning("database.unavailable", reason="commit unanswered")
+        raise TimedOut from failure
     except _UNREACHABLE as failure:
         if isinstance(failure, asyncpg.DataError):
             raise  # a mistake of ours, which trying again would only hide

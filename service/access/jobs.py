@@ -225,7 +225,9 @@ async def change_job(door: Door, job_id: UUID, changes: dict[str, Any]) -> Job:
 async def list_jobs(door: Door, page: PageRequest) -> Page[Job]:
     """Return one page of the jobs within reach, the newest first: ids sort by their time."""
     statement = Statement()
-    conditions = [statement.within(door.reach, account="account_id", reseller="reseller_id")]
+    conditions = [
+        statement.within(door.reach, account="account_id", reseller="reseller_id", as_range=True)
+    ]
     if page.after is not None:
         cursor = Cursor.decode(page.after, "jobs")
         conditions.append(f"id < {statement.bind(cursor.id)}")

@@ -64,7 +64,12 @@ class Notice:
 async def list_notices(door: Door, only: NoticeFilter, page: PageRequest) -> Page[Notice]:
     """Return one page of the notices within reach, newest first, along one index."""
     statement = Statement()
-    reach = statement.within(door.reach, account="n.account_id", reseller="n.reseller_id")
+    reach = statement.within(
+        door.reach,
+        account="n.account_id",
+        reseller="n.reseller_id",
+        as_range=only.account_id is None and only.token_id is None,
+    )
     people = statement.within(door.reach, account="m.account_id", reseller="m.reseller_id")
     conditions = [reach, *_conditions(statement, only)]
     if page.after is not None:

@@ -159,7 +159,7 @@ def _window(
     widest = f"{at} + make_interval(days => {statement.bind(platform_days)}::int)"
     if schedule is None:
         return "expires_at", f"expires_at > {at} AND expires_at <= {widest}"
-    ends = "coalesce(expires_at, 'infinity'::timestamptz)"
+    ends = "least(expires_at, 'infinity'::timestamptz)"
     owner = "reseller_id" if schedule.is_fleet else "account_id"
     until = f"{at} + make_interval(days => {statement.bind(schedule.widest_days)}::int)"
     account = statement.bind(schedule.account_id)

@@ -142,7 +142,7 @@ async def count_live_tokens(door: Door, account_id: UUID, *, now: datetime, most
     statement.text = (
         "SELECT count(*) AS live FROM (SELECT FROM api_token WHERE kind = 'API_TOKEN'"
         f" AND account_id = {statement.bind(account_id)} AND revoked_at IS NULL AND {reach}"
-        " AND coalesce(expires_at, 'infinity'::timestamptz) >"
+        " AND least(expires_at, 'infinity'::timestamptz) >"
         f" {statement.bind(now)}::timestamptz LIMIT {statement.bind(most)}) live"
     )
     [row] = await door.query(statement)
@@ -209,7 +209,7 @@ async def find_breaking(
 
 
 _ORDER = "breaking"
-_ENDS = "coalesce(t.expires_at, 'infinity'::timestamptz)"  # as the indexes have it
+_ENDS = "least(t.expires_at, 'infinity'::timestamptz)"  # as the indexes have it
 
 
 def _scanned(

@@ -7,12 +7,10 @@ from typing import Any, Self
 from uuid import UUID
 
 from service.access.door import Door, Statement, as_uuid
-from service.access.token_lists import filter_conditions
+from service.access.token_filters import conditions_of, live
 from service.access.tokens import TokenFilter
 
 USED_RECENTLY = timedelta(days=7)
-
-_LIVE = "t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > {now})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +84,20 @@ class Target:
 def _conditions(statement: Statement, door: Door, chosen: Selection, now: datetime) -> str:
     conditions = [
         "t.kind = 'API_TOKEN'",
-        statement.within(door.reach, account="t.account_id", reseller="t.reseller_id"),
+        statement.within(
+            door.reach,
+            account="t.account_id",
+            reseller="t.reseller_id",
+            as_range=chosen.ids is None and chosen.account_id is None,
+        ),
     ]
     if chosen.account_id is not None:
         conditions.append(f"t.account_id = {statement.bind(chosen.account_id)}")
     if chosen.ids is not None:
         conditions.append(f"t.id = ANY({statement.bind(list(chosen.ids))})")
     else:
-        conditions.append(_LIVE.format(now=statement.bind(now)))
-        conditions += filter_conditions(statement, chosen.only or TokenFilter(), now)
+        conditions.append(live(f"{statement.bind(now)}::timestamptz"))
+        conditions += conditions_of(statement, chosen.only or TokenFilter(), now).every()
     return " AND ".join(conditions)
 
 

@@ -112,8 +112,7 @@ REACHING: dict[str, Callable[[Door, Foreign], Awaitable[object]]] = {
     "retire_secret": retire_secret,
     "keep_secret": keep_secret,
     "find_replay": lambda door, it: replays.find_replay(door, it.member_id, it.key_digest),
-    "find_drops": lambda door, it: outbox.find_drops(door, it.receipt_id),
-    "find_drops_of_many": lambda door, it: outbox.find_drops_of_many(door, [it.receipt_id]),
+    "find_drops": lambda door, it: outbox.find_drops(door, [it.receipt_id, it.job.id]),
     "sweep_namesake": sweep_namesake,
     "lock_account": lambda door, it: accounts.lock_account(door, it.account_id),
     "change_account": lambda door, it: accounts.change_account(

@@ -19,6 +19,7 @@ from fleet_scene import (
     true_counts,
     use,
 )
+from stores import keep_signed_in
 
 from service.access.actor import Actor
 from service.access.tokens import TokenFilter, TokenStatus
@@ -308,6 +309,7 @@ async def test_each_facet_counts_what_the_filter_of_tokens_finds(
         expires_at = None if days is None else born + timedelta(days=days)
         await make_token(service, customer, expires_at=expires_at, scopes=("*",))
     made = await make_token(service, customer, allowed_ip_ranges=("192.0.2.1",), expires_at=None)
+    await keep_signed_in(owner)
     clock.advance(days=93)
     await use(owner, made.token.id, clock.now())
     await make_token(service, customer)

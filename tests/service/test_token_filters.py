@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from conftest import FrozenClock
 from factories import Platform, actor_of, make_token
+from stores import keep_signed_in
 
 from service.access.token_lists import TokenListing
 from service.access.tokens import Token, TokenFilter, TokenOrder, TokenStatus
@@ -28,6 +29,7 @@ async def tokens(
     service: Service, platform: Platform, clock: FrozenClock, owner: asyncpg.Connection
 ) -> list[Token]:
     """Tokens of three days, two of them used later; what each is, is in its name."""
+    await keep_signed_in(owner)
     scene: dict[str, dict[str, Any]] = {
         "plain": {},
         "full": {"scopes": ("*",)},

@@ -319,6 +319,7 @@ async def test_an_export_needs_the_scope_and_sensible_instants(
         account_kind=platform.customer.account_kind,
         reseller_id=platform.customer.reseller_id,
         token_id=narrow.id,
+        secret_id=None,
         kind=platform.customer.kind,
         scopes=narrow.scopes,
     )
