@@ -6,6 +6,7 @@ This module is itself the engine that Tortoise loads (``client_class`` below).
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -27,7 +28,6 @@ CONNECTION = "default"
 STATEMENT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 5
 CLOSE_SECONDS_MAX = 3
-BEGIN_SECONDS_MAX = 3  # a place in the pool, a connection, and its first answer
 ROLLBACK_SECONDS_MAX = 2
 RELEASE_SECONDS_MAX = 1
 
@@ -80,15 +80,18 @@ class Watched(CancellationSafe):
         self._liveness = liveness
 
     async def __aenter__(self) -> TransactionalDBClient:
-        """Begin, or give up; at once where the server did not answer to others."""
+        """Begin, or give up; at once where the server did not answer to others.
+
+        Whoever waits for a place in the pool of a server that answers goes on waiting.
+        """
         self._liveness.require()
-        try:
-            async with asyncio.timeout(BEGIN_SECONDS_MAX):
+        async with asyncio.timeout(None) as deadline:
+            watch = self._liveness.watch(partial(deadline.reschedule, 0))
+            try:
                 client = await super().__aenter__()
-        except TimeoutError:
-            self._liveness.suspect()
-            raise
-        self._watch = self._liveness.watch(client._connection)  # noqa: SLF001 - Tortoise has no public name
+            finally:
+                watch.end()
+        self._watch = self._liveness.watch(client._connection.terminate)  # noqa: SLF001 - Tortoise has no public name
         return client
 
     async def __aexit__(

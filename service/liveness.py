@@ -54,13 +54,9 @@ class Liveness:
         """Ask the server, or join who is asking."""
         return await asyncio.shield(self._ask())
 
-    def watch(self, connection: asyncpg.Connection) -> "Watch":
-        """Give up a connection as soon as the server does not answer, until the watch ends."""
-        return Watch(self, connection)
-
-    def suspect(self) -> None:
-        """Have the server asked; whoever calls has waited for too long."""
-        self._ask()
+    def watch(self, give_up: Callable[[], object]) -> "Watch":
+        """Have somebody give up as soon as the server does not answer, until the watch ends."""
+        return Watch(self, give_up)
 
     def _ask(self) -> "asyncio.Task[bool]":
         if self._asking is None or self._asking.done():
@@ -83,17 +79,17 @@ class Liveness:
 
 
 class Watch:
-    """Looks after one connection while it is used."""
+    """Looks after one who waits for the server, or uses a connection of it."""
 
-    def __init__(self, liveness: Liveness, connection: asyncpg.Connection) -> None:
+    def __init__(self, liveness: Liveness, give_up: Callable[[], object]) -> None:
         self._liveness = liveness
-        self._connection = connection
+        self._give_up = give_up
         self._looking: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._handle = self._loop.call_later(SUSPECT_SECONDS, self._suspect)
 
     def end(self) -> None:
-        """Leave the connection alone: from here on it may be somebody else's."""
+        """Leave it alone: a connection may be somebody else's from here on."""
         self._handle.cancel()
         if self._looking is not None:
             self._looking.cancel()
@@ -105,4 +101,4 @@ class Watch:
         if await self._liveness.answers():
             self._handle = self._loop.call_later(SUSPECT_SECONDS, self._suspect)
         else:
-            self._connection.terminate()
+            self._give_up()

@@ -38,7 +38,6 @@ SPANS = (
     (liveness, "SUSPECT_SECONDS"),
     (liveness, "ASK_SECONDS_MAX"),
     (liveness, "BREAK_SECONDS"),
-    (database, "BEGIN_SECONDS_MAX"),
 )
 
 LIST = "{ tokens(first: 5) { edges { node { id } } } }"
@@ -282,3 +281,22 @@ async def test_a_statement_may_take_its_time_where_the_server_answers(stage: Sta
 
     assert await is_there("slow")
     assert await stage.works()
+
+
+@pytest.mark.usefixtures("stage")
+async def test_who_waits_for_a_place_of_a_live_server_goes_on_waiting() -> None:
+    """For longer than a server that does not answer is waited for."""
+    spans = liveness.SUSPECT_SECONDS + liveness.ASK_SECONDS_MAX
+
+    async def hold() -> None:
+        async with open_door(EVERYTHING) as door:
+            await door.query(Statement(f"SELECT pg_sleep({1.5 * spans})"))
+
+    held = [asyncio.create_task(hold()) for _ in range(5)]
+    await asyncio.sleep(0)
+    async with open_door(EVERYTHING) as door:
+        assert any(task.done() for task in held)
+        await write(door, "patient")
+    await asyncio.gather(*held)
+
+    assert await is_there("patient")
