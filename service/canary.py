@@ -26,7 +26,7 @@ from service.access.canary import (
 from service.cache import Drop
 from service.clock import Clock, boottime, new_id
 from service.errors import Unavailable
-from service.receipts import Propagation
+from service.receipts import Propagation, PropagationState
 from service.secret_format import make_secret
 from service.settings import Settings
 from service.validator import Validator
@@ -48,11 +48,12 @@ class Probe:
 
     Attributes:
         probed_at_seconds: When, in seconds since 1970.
-        refused_seconds: From the revoke's return to the prober's own validator's no.
-        applied_seconds: To the last known validator's word that it has applied it. The bound,
-            where one had vanished or none is known; more, where a live one has not said so.
+        refused_seconds: From the revoke's call to the prober's own validator's no.
+        applied_seconds: From the call until its receipt is ``APPLIED``. The bound, where a
+            validator had vanished or none is known; more, where a live one has not applied it.
         validators_known: How many were known.
-        held: Whether both were within the bound, and the token was accepted before.
+        held: Whether both were within the bound of the revoke's return, from which the promise is
+            counted, and the token was accepted before.
     """
 
     probed_at_seconds: float
@@ -108,21 +109,23 @@ class Canary:
         status = await _status(validator, secret.text)
         if status is Status.UNAVAILABLE:
             raise Unavailable  # nothing is proved, and nothing claimed
+        called_at = boottime()
         async with self.work.begin(EVERYTHING, None) as unit:
             await system_end_canary(unit.door, token_id, unit.now)
             unit.drop(Drop.of_secret(secret.digest), (operator_id, None))
         ended_at = boottime()
-        refused, applied = await asyncio.gather(
+        refused, (applied, known) = await asyncio.gather(
             self._until_refused(validator, secret.text, ended_at),
             self._until_applied(unit.propagation, ended_at),
         )
         bound = self.settings.staleness_bound_seconds
+        took = ended_at - called_at
         return Probe(
             probed_at_seconds=self.clock.now().timestamp(),
-            refused_seconds=refused,
-            applied_seconds=applied[0],
-            validators_known=applied[1],
-            held=status is Status.VALID and max(refused, applied[0]) <= bound,
+            refused_seconds=took + refused,
+            applied_seconds=bound if applied is None else took + applied,
+            validators_known=known,
+            held=status is Status.VALID and max(refused, applied or 0.0) <= bound,
         )
 
     async def _until_refused(self, validator: Validator, secret: str, ended_at: float) -> float:
@@ -136,21 +139,24 @@ class Canary:
 
     async def _until_applied(
         self, propagation: Propagation | None, ended_at: float
-    ) -> tuple[float, int]:
-        """Return after how many seconds every validator had applied it, and how many there are."""
+    ) -> tuple[float | None, int]:
+        """Return after how many seconds every validator had applied it, and how many there are.
+
+        None where the bound passed, and nobody is left who has not applied it and still lives.
+        """
         known = 0
         bound = self.settings.staleness_bound_seconds
         while propagation is not None:
             known = max(known, propagation.known)
             passed = boottime() - ended_at
-            if 0 < propagation.known == propagation.applied:
+            if propagation.state is PropagationState.APPLIED:
                 return passed, known
             if passed > bound:
                 is_harmless = propagation.known == propagation.applied + len(propagation.vanished)
-                return bound if is_harmless else passed, known
+                return None if is_harmless else passed, known
             await asyncio.sleep(POLL_SECONDS)
             propagation = await self.work.receipts.progress(propagation.receipt)
-        return bound, known
+        return None, known
 
 
 async def last_probe(redis: Redis) -> dict[str, str]:

@@ -25,13 +25,25 @@ from service.settings import Settings, read_settings
 
 HERE = Path(__file__).parent
 COMMAND = (sys.executable, "-m", "service.command")
-LEASE_SECONDS = 1.0
+LEASE_SECONDS = 1.5  # a quarter is the deadline of a read: less is too little on a busy machine
 READY_SECONDS = 30.0
 OUTAGE_SECONDS_MAX = 120.0
 STOP_SECONDS = 15.0
+RETRY_SECONDS = 0.05
 
-WEBS = ("web", "crashing")
+UNANSWERED = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+WEBS = ("web", "crashing", "edge")
 WORKERS = ("worker", "beat")
+NAIVE = ("naive", "timed")
+BEHIND_THE_EDGE = ("edge", "upstream")
+"""Kinds of checkers that ask the web process ``edge``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,8 @@ class Stack:
     """Servers, proxies and processes.
 
     Attributes:
-        checkers: The validator processes: ``rule-…`` and ``naive-…``.
+        checkers: The processes that ask: each is named by its kind and a number.
+        service_secret: By which a validator without the database asks the service.
         armed: The failpoint file of the crashing web process.
         tokens: The file that tells the checkers what to watch.
     """
@@ -74,6 +87,7 @@ class Stack:
     checkers: tuple[str, ...]
     redis_links: dict[str, FaultProxy] = field(default_factory=dict)
     database_links: dict[str, FaultProxy] = field(default_factory=dict)
+    service_secret: str = ""
     windows: list[Window] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -83,14 +97,31 @@ class Stack:
         self.tokens = self.directory / "tokens"
         self.tokens.touch()
         self.ports = {name: free_port() for name in WEBS}
+        self.service_link = self.proxies.open(self.ports["edge"])
         for name in (*WEBS, "worker", *self.checkers):
-            self.redis_links[name] = self.proxies.open(self.redis.primary.port)
-            self.database_links[name] = self.proxies.open(self.postgres.port)
+            if kind_of(name) != "edge" or name in WEBS:
+                self.redis_links[name] = self.proxies.open(self.redis.primary.port)
+            if kind_of(name) not in BEHIND_THE_EDGE or name in WEBS:
+                self.database_links[name] = self.proxies.open(self.postgres.port)
 
     @property
-    def rules(self) -> tuple[str, ...]:
-        """The checkers that run the product's validator."""
-        return tuple(name for name in self.checkers if name.startswith("rule"))
+    def ours(self) -> tuple[str, ...]:
+        """The checkers that ask the product."""
+        return tuple(name for name in self.checkers if kind_of(name) not in NAIVE)
+
+    @property
+    def naive(self) -> tuple[str, ...]:
+        """The checkers that must break what the product promises."""
+        return tuple(name for name in self.checkers if kind_of(name) in NAIVE)
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        """Return the checkers that ask one kind of validator."""
+        return tuple(name for name in self.checkers if kind_of(name) == kind)
+
+    def concerned(self, *names: str) -> tuple[str, ...]:
+        """Return processes, and the checkers that ask one of them."""
+        behind = [name for name in self.checkers if kind_of(name) in BEHIND_THE_EDGE]
+        return (*names, *behind) if "edge" in names else names
 
     @property
     def settings(self) -> Settings:
@@ -108,7 +139,7 @@ class Stack:
         return record.stat().st_size
 
     def url(self, name: str) -> str:
-        """Return where a web process answers GraphQL."""
+        """Return where a web process answers."""
         return f"http://{LOOPBACK}:{self.ports[name]}"
 
     def start(self, name: str) -> None:
@@ -126,9 +157,10 @@ class Stack:
             )
 
     def start_all(self) -> None:
-        """Start every process."""
+        """Start every process, but those that need a secret of the service's."""
         for name in (*WEBS, *WORKERS, *self.checkers):
-            self.start(name)
+            if kind_of(name) != "upstream":
+                self.start(name)
 
     def is_alive(self, name: str) -> bool:
         """Return whether a process runs, or is stopped."""
@@ -159,6 +191,11 @@ class Stack:
         for link in self.redis_links.values():
             link.point_at(self.redis.primary.port)
 
+    def point_at_database(self) -> None:
+        """Lead everybody to where the database is now."""
+        for link in self.database_links.values():
+            link.point_at(self.postgres.port)
+
     @contextmanager
     def during(self, fault: str, kind: str = "", *names: str) -> Iterator[None]:
         """Note a fault from here to the end of the context."""
@@ -167,6 +204,15 @@ class Stack:
             yield
         finally:
             self.windows.append(Window(fault, kind, frozenset(names), began_at, boottime()))
+
+    async def is_listening(self, web: str) -> bool:
+        """Return whether a web process takes connections, which it does once it is ready."""
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, self.ports[web])
+        except OSError:
+            return False
+        writer.transport.abort()
+        return True
 
     async def owner(self) -> asyncpg.Connection:
         """Return a connection of the tables' owner, around every proxy."""
@@ -182,25 +228,38 @@ class Stack:
                     return await connection.fetchval(query, *values)
                 finally:
                     connection.terminate()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except UNANSWERED:
                 assert boottime() < until, "the database never came back"
+                await asyncio.sleep(RETRY_SECONDS)
 
     def environment(self, name: str) -> dict[str, str]:
         """Return what a process is given."""
         link = "worker" if name in WORKERS else name
-        cache, database = self.redis_links[link].port, self.database_links[link].port
         given = environment(
             environment="test",
-            database_url=through(self.postgres.app_url(), database),
-            redis_url=self.redis.primary.url(cache),
-            broker_url=self.redis.primary.url(cache, 1),
             bind_port=str(self.ports.get(name, 0)),
             lease_seconds=str(LEASE_SECONDS),
             log_level="WARNING",
+            **self._addresses(link),
         )
         # Coverage would slow down what is measured, and SIGKILL loses its counts.
         kept = {key: value for key, value in given.items() if not key.startswith("COVERAGE_")}
         return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(HERE.parents[1])}
+
+    def _addresses(self, name: str) -> dict[str, str]:
+        """Return whom a process may ask, through its own proxies."""
+        found = {}
+        if link := self.redis_links.get(name):
+            found["redis_url"] = self.redis.primary.url(link.port)
+            found["broker_url"] = self.redis.primary.url(link.port, 1)
+        if link := self.database_links.get(name):
+            found["database_url"] = through(self.postgres.app_url(), link.port)
+        if name not in WEBS and kind_of(name) == "edge":
+            found["public_url"] = self.url("edge")
+        if kind_of(name) == "upstream":
+            found["service_url"] = f"http://{LOOPBACK}:{self.service_link.port}"
+            found["service_token"] = self.service_secret
+        return found
 
     def _command(self, name: str) -> list[str | Path]:
         if name == "crashing":
@@ -208,9 +267,14 @@ class Stack:
         if name == "beat":
             return [*COMMAND, "beat", "--schedule", str(self.directory / "beat-schedule")]
         if name in self.checkers:
-            kind = name.partition("-")[0].upper()
-            return [sys.executable, HERE / "checker.py", kind, self.tokens, self.record(name)]
-        return [*COMMAND, name]
+            checker = HERE / "checker.py"
+            return [sys.executable, checker, kind_of(name), self.tokens, self.record(name)]
+        return [*COMMAND, "web" if name in WEBS else name]
+
+
+def kind_of(checker: str) -> str:
+    """Return which kind of validator a checker asks."""
+    return checker.partition("-")[0]
 
 
 def postgres_pids(server: PostgresServer) -> list[int]:

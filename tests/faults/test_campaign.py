@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from campaign import failures_of_a_campaign, opened_postgres
+from outcome import failures_of_a_campaign, opened_postgres
 
 from service.local.servers import PostgresServer
 
@@ -20,7 +20,7 @@ async def test_the_bound_holds_while_everything_breaks_and_a_naive_cache_breaks_
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
     failures = await failures_of_a_campaign(
-        tmp_path, postgres, seed=1, seconds=16, stop_seconds_max=3
+        tmp_path, postgres, seed=1, seconds=16, stop_seconds_max=2
     )
 
     assert failures == []

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from campaign import failures_of_a_campaign, opened_postgres
+from outcome import failures_of_a_campaign, opened_postgres
 
 from service.local.servers import PostgresServer
 
@@ -17,7 +17,7 @@ def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
 
 @pytest.mark.faults
 @pytest.mark.needs("gcc")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("seed", "seconds", "stop_seconds_max"),
     [(11, 120, 10), (12, 120, 10), (13, 180, 60)],
@@ -27,7 +27,12 @@ async def test_the_bound_holds_for_minutes(
     tmp_path: Path, postgres: PostgresServer, seed: int, seconds: float, stop_seconds_max: float
 ) -> None:
     failures = await failures_of_a_campaign(
-        tmp_path, postgres, seed=seed, seconds=seconds, stop_seconds_max=stop_seconds_max
+        tmp_path,
+        postgres,
+        seed=seed,
+        seconds=seconds,
+        stop_seconds_max=stop_seconds_max,
+        is_long=True,
     )
 
     assert failures == []

@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import uvloop
 from factories import Platform, make_token
-from fault_proxy import FORGET, PASS, STALL, Behaviour, proxying
+from fault_proxy import CUT, FORGET, PASS, REFUSE, STALL, Behaviour, proxying
 from processes import environment
 from pydantic import SecretStr
 from redis_node import RedisNode
@@ -253,6 +254,38 @@ async def test_a_validator_recovers_from_a_database_that_could_not_be_reached(
             assert seen == {Status.VALID, Status.UNAVAILABLE}
             for secret in secrets:
                 await works_again(validator, secret)
+
+
+RESETS = 30
+
+
+def test_a_redis_that_resets_its_connections_is_an_outage_like_any_other_under_uvloop(
+    tmp_path: Path, settings: Settings
+) -> None:
+    """Web processes run it; its own error for a connection that has just gone is no OSError."""
+
+    async def told_while_connections_are_reset() -> set[type[BaseException]]:
+        told = set[type[BaseException]]()
+        node = RedisNode(tmp_path)
+        await node.start()
+        with proxying() as proxies:
+            link = proxies.open(node.port)
+            behind = settings.model_copy(update={"redis_url": SecretStr(node.url(link.port))})
+            async with open_cache(behind) as cache:
+                for number in range(RESETS):
+                    link.behave((PASS, REFUSE, CUT)[number % 3])
+                    for _ in range(CONNECTIONS):
+                        asked = [cache.last_revision() for _ in range(CONNECTIONS)]
+                        answers = await asyncio.gather(*asked, return_exceptions=True)
+                        told |= {type(told) for told in answers if isinstance(told, BaseException)}
+        await node.close()
+        return told
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        told = runner.run(told_while_connections_are_reset())
+
+    assert RuntimeError in told, "nothing was met"
+    assert all(issubclass(kind, Failed) for kind in told), told
 
 
 async def all_answered(validator: Validator, secrets: list[str]) -> set[Status]:

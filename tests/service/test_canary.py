@@ -15,7 +15,7 @@ from factories import make_token
 from pydantic import SecretStr
 from starlette.authentication import AuthenticationError
 from starlette.requests import HTTPConnection
-from stores import everything, keys_and_values
+from stores import begin_long_ago, everything, keys_and_values
 
 from schema import node_ids
 from service.access.actor import EVERYTHING
@@ -36,13 +36,19 @@ from service.sweep import sweep_expired
 from service.validator import Validator, open_validator
 from service.verdict import CredentialKind, Status
 
-BOUND = 10.0
-LEASE = 0.4
+BOUND, LEASE = 10.0, 0.4
 INACTIVE = {"active": False}
+SLOW_SECONDS = 0.1
+SLOW_COMMIT = f"""
+    CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_sleep({SLOW_SECONDS}); RETURN NULL; END $$;
+    CREATE TRIGGER slow AFTER INSERT ON outbox_event EXECUTE FUNCTION be_slow()
+"""
 
 
 @pytest.fixture
 async def people(service: Service) -> People:
+    await begin_long_ago(service.cache.redis)
     return await People.make(service)
 
 
@@ -67,6 +73,36 @@ async def test_a_probe_sees_a_revoke_refused_and_applied_within_the_bound(
     told = await last_probe(service.cache.redis)
     assert told == {name: str(value) for name, value in asdict(probe).items()}
     assert 0 < await service.cache.redis.ttl("canary") <= 3600
+
+
+async def test_a_probe_counts_from_the_call_of_its_revoke(
+    people: People, service: Service, owner: asyncpg.Connection
+) -> None:
+    """Else the way of the drop, which lies within the call, would be measured nowhere."""
+    del people
+    await owner.execute(SLOW_COMMIT)
+    try:
+        probe = await probed(service)
+    finally:
+        await owner.execute("DROP TRIGGER slow ON outbox_event; DROP FUNCTION be_slow")
+
+    assert probe.held
+    assert probe.refused_seconds >= SLOW_SECONDS
+    assert probe.applied_seconds >= SLOW_SECONDS
+
+
+async def test_right_after_a_flush_nothing_is_applied_until_everybody_has_reported(
+    people: People, service: Service, validator: Validator
+) -> None:
+    """The prober's own validator alone would be all that Redis knows of."""
+    del people, validator
+    await service.cache.redis.flushdb()
+
+    probe = await probed(service)
+
+    assert probe.held
+    assert probe.applied_seconds > LIVE_SECONDS_MAX / 2
+    assert probe.validators_known == 2
 
 
 async def test_without_an_operator_nothing_is_done(
@@ -230,11 +266,10 @@ async def brisk(
     settings: Settings,
     service: Service,
 ) -> Service:
-    """The use cases with almost the smallest bound there is, and a validator that may take time."""
+    """The use cases with a canary that measures by almost the smallest bound there is."""
     changed = settings.model_copy(update={"lease_seconds": LEASE})
-    composed = compose(changed, service.cache, service.clock, passwords=service.accounts.passwords)
-    opening = partial(open_validator, settings, clock=service.clock)
-    return replace(composed, canary=replace(composed.canary, opening=opening))
+    canary = replace(service.canary, settings=changed)
+    return replace(service, settings=changed, canary=canary)
 
 
 def with_a_deaf_prober(service: Service, settings: Settings, lease_seconds: float) -> Canary:
@@ -356,8 +391,8 @@ async def test_where_the_truth_is_not_known_nothing_is_claimed_either(
     brisk: Service, settings: Settings
 ) -> None:
     """A slow read is no broken promise; the task is tried again."""
-    away = {"database_url": SecretStr("postgres://x@127.0.0.1:9/x")}
-    opening = partial(open_validator, settings.model_copy(update=away), clock=brisk.clock)
+    away = settings.model_copy(update={"database_url": SecretStr("postgres://x@127.0.0.1:9/x")})
+    opening = partial(open_validator, away, clock=brisk.clock)
 
     with pytest.raises(Unavailable):
         await replace(brisk.canary, opening=opening).probe()
