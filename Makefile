@@ -14,7 +14,8 @@ run: ## Start everything on this machine; Ctrl-C stops it
 
 test: ## Run the tests; branch coverage below 95 % fails
 	@.ci/bootstrap dev
-	@$(PYTHON) -m pytest -n 3 --dist loadfile -m "not faults" --cov --cov-report=term
+	@$(PYTHON) -m pytest -n 3 --dist loadfile -m "not faults and not alone" --cov --cov-report=
+	@$(PYTHON) -m pytest -n 0 -m "alone and not faults" --cov --cov-append --cov-report=term
 
 test-faults: ## Run the long fault campaigns and the large model; takes many minutes
 	@.ci/bootstrap dev

@@ -16,7 +16,8 @@ from service.edge import Edge
 from service.migration import TABLES
 from service.verdict import AccountKind
 
-USAGE = {"last_used_at", "last_used_address"}
+# What comes later by itself: uses, and the place of an event in the trail.
+LATER = {"last_used_at", "last_used_address", "position", "sequence", "hash"}
 
 FORBIDDEN_WORDS = (
     "Traceback",
@@ -94,12 +95,12 @@ async def _signed_in(service: Service, email: str) -> Person:
 
 
 async def fingerprint(owner: asyncpg.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Return every row of every table but for last uses and told refusals, behind the door."""
+    """Return every row of every table, without what comes later and told refusals."""
     rows = {}
     for table in TABLES:
         found = await owner.fetch(f"SELECT * FROM {table} ORDER BY id")  # noqa: S608 - our own names
         rows[table] = [
-            tuple((name, value) for name, value in row.items() if name not in USAGE)
+            tuple((name, value) for name, value in row.items() if name not in LATER)
             for row in found
             if row.get("action") not in REFUSALS
         ]

@@ -26,6 +26,7 @@ from service.verdict import Record, judge
 
 CHANNEL = "naive"
 RETRY_SECONDS = 0.1
+CONNECTIONS = 20  # so that as many reads may be late at once
 UNREADABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 QUERY = "SELECT * FROM credential_by_digest($1)"
 
@@ -122,7 +123,9 @@ async def open_naive_validator(
     """Open a validator for this process, and return what checks a secret."""
     redis = Redis.from_url(settings.redis_url.get_secret_value(), decode_responses=True)
     url = settings.database_url.get_secret_value()
-    async with asyncpg.create_pool(url, min_size=8, max_size=8, init=_prepare) as pool:
+    async with asyncpg.create_pool(
+        url, min_size=CONNECTIONS, max_size=CONNECTIONS, init=_prepare
+    ) as pool:
         validator = NaiveValidator(redis, pool, settings, SystemClock(), read_seconds_max)
         listening = asyncio.create_task(validator.listen())
         try:

@@ -15,6 +15,7 @@ def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.mark.alone
 @pytest.mark.needs("gcc")
 async def test_the_bound_holds_while_everything_breaks_and_a_naive_cache_breaks_it(
     tmp_path: Path, postgres: PostgresServer
