@@ -25,7 +25,7 @@ from changes import (
 from crashes import Crashes
 from crashing_web import crash_name
 from evidence import CLOCKS_SECONDS, Account, Evidence, Token, judge, read_decisions
-from faults import PAUSE_SECONDS, Faults
+from faults import ALONE, PAUSE_SECONDS, Faults
 from fleet import Fleet, Suspension
 from naive_validator import cache_key, forget_naively
 from processes import environment
@@ -141,13 +141,15 @@ class Campaign:
             self.owed.update(decks[lane])
         crashes = self._crashes.required(all_of_them=self._is_long)
         self.owed.update(crash_name(*crash) for crash in crashes)
+        alone = Faults(self._stack, self._chance(ALONE), self._stop_seconds_max)
         async with asyncio.TaskGroup() as group:
-            for lane, deck in decks.items():
-                group.create_task(self._break(lane, deck), name=lane)
+            group.create_task(self._end_in_time())
             group.create_task(self._change_often(group))
             group.create_task(self._suspend_often(group))
+            await alone.lose_drops(ALONE)
             group.create_task(self._crash_often(group, crashes))
-            group.create_task(self._end_in_time())
+            for lane, deck in decks.items():
+                group.create_task(self._break(lane, deck), name=lane)
 
     @property
     def crashes(self) -> dict[str, bool]:
@@ -292,7 +294,7 @@ class Campaign:
         while self._goes_on:
             if not deck:
                 deck = self._crashes.required(all_of_them=self._is_long)
-            await eventually(partial(self._is_up, "crashing"), seconds=OUTAGE_SECONDS_MAX)
+            await eventually(partial(self._serves, "crashing"), seconds=OUTAGE_SECONDS_MAX)
             act, point = deck[-1]
             crash = self._crash_change if act in CRASHED else self._crash_suspension
             if await crash(group, act, point):
@@ -334,10 +336,13 @@ class Campaign:
         return is_made is not None
 
     async def _is_up(self, web: str) -> bool:
+        return await self._serves(web) and await self._api.is_ready(web)
+
+    async def _serves(self, web: str) -> bool:
         """Start a web process that has ended, which it also does where its servers are down."""
         self._stack.start(web)
         await asyncio.sleep(POLL_SECONDS)
-        return await self._api.is_ready(web)
+        return await self._stack.is_listening(web)
 
     async def _is_changed(self, token: Token) -> bool:
         digest = digest_of(token.secret, self._pepper)

@@ -40,8 +40,12 @@ LATE_SECONDS = 8.0
 """Longer than the bound: who believes what was true so long ago must break it."""
 
 HALF_OPEN_SECONDS = 2.0
+NO_DROP_SECONDS = 5.0
 QUIET_SECONDS = 2 * LEASE_SECONDS
 """After a step of the clock and after a failover: the bound allows for one at a time."""
+
+ALONE = "drops: none arrives"
+"""A campaign begins with it, and with no other: most have validators forget what they know."""
 
 LINK_FAULTS = (REFUSE, STALL, STALL_REQUESTS, STALL_REPLIES, FORGET, SLOW, CUT)
 CLOCK_STEPS_SECONDS = (-3600.0, -0.9, -0.5, 0.5, 3600.0)
@@ -82,7 +86,7 @@ class Faults:
         A short run takes one of those that are much alike: one step of the clock either way, one
         link of the database, and one kill of what takes seconds to start.
         """
-        names = list(self.of_lane(lane))
+        names = [name for name in self.of_lane(lane) if name != ALONE]
         if not all_of_them:
             for alike in _ALIKE:
                 others = [name for name in names if re.match(alike, name)]
@@ -104,6 +108,7 @@ class Faults:
             "redis: subscriptions cut": self.cut_subscriptions,
             "redis: SCRIPT FLUSH": self.flush_scripts,
             "broker: emptied": self.empty_broker,
+            ALONE: self.lose_drops,
             **{
                 f"{_STEP}{seconds:+g} s": partial(self.step_clock, seconds=seconds)
                 for seconds in CLOCK_STEPS_SECONDS
@@ -234,6 +239,16 @@ class Faults:
         link = self._random.choice(list(self._stack.redis_links.values()))
         with self._stack.during(fault):
             await self._hurt([link], behaviour)
+
+    async def lose_drops(self, fault: str) -> None:
+        """Keep whoever tells drops from Redis: only leases are left.
+
+        Validators notice nothing, and go on to share what they know through Redis.
+        """
+        names = [name for name in self._stack.redis_links if name not in self._stack.checkers]
+        links = [self._stack.redis_links[name] for name in names]
+        with self._stack.during(fault):
+            await self._hurt(links, REFUSE, seconds=NO_DROP_SECONDS)
 
     async def hurt_service_link(self, fault: str, *, behaviour: Behaviour) -> None:
         """Keep the validators without the database from the service."""
