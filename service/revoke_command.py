@@ -39,7 +39,7 @@ def revoke(from_trail: TextIO, *, applied: bool) -> None:
         click.echo(f"account {account_id}: suspended")
     for token_id, loss in losses.tokens.items():
         what = [f"narrowed ({', '.join(loss.narrowed)})"] if loss.narrowed else []
-        what += ["revoked"] if loss.reason else ["suspended"] if loss.suspended else []
+        what += ["revoked"] if loss.reason else ["suspended"] if loss.suspends else []
         click.echo(f"token {token_id}: {', '.join(what)}")
     done = "were changed" if applied else "would be changed; --apply does it"
     click.echo(f"{len(losses.tokens)} tokens and {len(losses.accounts)} accounts {done}.")

@@ -3,7 +3,7 @@
 A backup forgets what came after it, and so tokens live that were revoked. Only what takes away is
 repeated, in the order of the file: a resumption or a widening in it undoes what it undid then, and
 whatever the restored trail holds has its effect there already. Where it cannot be repeated to the
-letter, the token is suspended: a rotation's new secret is lost, and its old one must not live on.
+letter, the token is suspended: whatever ended one of its secrets, that one must not live on.
 """
 
 from collections import Counter
@@ -28,9 +28,13 @@ from service.work import Unit, Work
 BATCH = 500
 ENDED = {TokenStatus.REVOKED, TokenStatus.EXPIRED}
 
+ROTATIONS = {"token.rotated", "token.rotation_cancelled", "token.rotation_completed"}
+"""What ended a secret, which an export does not name."""
+
 LISTS, INSTANTS = ("scopes", "allowed_ip_ranges", "audiences"), ("expires_at", "not_before")
 
 BY_HAND = {
+    "account.moved",
     "account.updated",
     "member.password_changed",
     "member.password_reset",
@@ -48,13 +52,21 @@ class Loss:
 
     Attributes:
         reason: Why it was revoked; None where it was not.
-        suspended: Whether it was suspended, or lost something that cannot be repeated.
+        suspended: Whether it was suspended, and not resumed.
+        is_unrepeatable: Whether it lost what cannot be taken away again alone; no resumption gave
+            that back.
         narrowed: Its narrower values, as the trail tells them.
     """
 
     reason: str | None = None
     suspended: bool = False
+    is_unrepeatable: bool = False
     narrowed: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def suspends(self) -> bool:
+        """Whether it is to be suspended."""
+        return self.suspended or self.is_unrepeatable
 
 
 @dataclass
@@ -86,13 +98,15 @@ def _note_token(loss: Loss, action: str, details: dict[str, Any]) -> None:
         reason = details.get("reason")
         known = {one.value for one in RevocationReason}
         loss.reason = reason if reason in known else RevocationReason.USER_REQUEST.value
-    elif action in {"token.suspended", "token.rotated"}:
+    elif action in ROTATIONS:
+        loss.is_unrepeatable = True
+    elif action == "token.suspended":
         loss.suspended = True
     elif action == "token.resumed":
         loss.suspended = False
     elif action == "token.updated":
         loss.narrowed |= {name: details[name] for name in (*LISTS, *INSTANTS) if name in details}
-        loss.suspended |= not details  # an export that withholds what it was
+        loss.is_unrepeatable |= not details  # an export that withholds what it was
     elif action == "token.widened":
         loss.narrowed = {name: had for name, had in loss.narrowed.items() if name not in details}
 
@@ -163,14 +177,14 @@ async def _take_from_token(unit: Unit, token_id: UUID, loss: Loss) -> None:
         try:
             columns = narrowings(token, _changes(loss.narrowed), unit.now)
         except (ServiceError, ValueError, TypeError):
-            loss.suspended = True
+            loss.is_unrepeatable = True
         columns = {name: new for name, new in columns.items() if _differs(token, name, new)}
         if columns:
             unit.audit("token.updated", token_id, token.owner, by="trail", **columns)
         if loss.reason is not None:
             columns |= {"revoked_at": unit.now, "revocation_reason": loss.reason}
             unit.audit("token.revoked", token_id, token.owner, by="trail", reason=loss.reason)
-        elif loss.suspended and token.suspended_at is None:
+        elif loss.suspends and token.suspended_at is None:
             columns["suspended_at"] = unit.now
             unit.audit("token.suspended", token_id, token.owner, by="trail")
     if columns:

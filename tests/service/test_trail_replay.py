@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -66,8 +66,15 @@ async def drill(
     tmp_path: Path,
 ) -> AsyncIterator[Drill]:
     """Dump the database, take things away, export the trail, and restore the dump beside it."""
-    names = ("left", "revoked", "leaked", "suspended", "resumed", "narrowed", "rotated", "renamed")
+    names = (
+        *("left", "revoked", "leaked", "suspended", "resumed", "narrowed", "rotated", "renamed"),
+        *("rotated and resumed", "cancelled", "completed"),
+    )
     tokens = {name: await make_token(service, platform.customer, scopes=WIDE) for name in names}
+    for name in ("cancelled", "completed"):
+        wanted = NewRotation(token_id=tokens[name].token.id, grace_period_seconds=3_600)
+        rotated = await service.rotations.begin(platform.customer, wanted)
+        tokens[f"{name}, its new secret"] = replace(tokens[name], secret=rotated.secret)
     tokens["closed"] = await make_token(service, platform.sibling, scopes=WIDE)
     await service.tokens.suspend(platform.customer, tokens["resumed"].token.id)
     await service.sealer.seal()
@@ -116,6 +123,12 @@ async def take(service: Service, platform: Platform, tokens: dict[str, Created])
     await service.rotations.begin(
         actor, NewRotation(token_id=ids["rotated"], grace_period_seconds=0)
     )
+    again = ids["rotated and resumed"]
+    await service.rotations.begin(actor, NewRotation(token_id=again, grace_period_seconds=0))
+    await service.tokens.suspend(actor, again)
+    await service.tokens.resume(actor, again)
+    await service.rotations.cancel(actor, ids["cancelled"])
+    await service.rotations.complete(actor, ids["completed"])
     sibling = platform.sibling.account_id
     account = await service.accounts.get(platform.reseller, sibling)
     await service.accounts.close(platform.reseller, sibling, expected_name=account.name)
@@ -138,8 +151,13 @@ async def test_what_was_taken_away_since_the_backup_is_taken_away_again(
         await reader.close()
 
     unchanged = {"left": VALID, "renamed": VALID, "young": Status.UNKNOWN}
+    rotations = (
+        *("rotated", "rotated and resumed", "cancelled", "cancelled, its new secret"),
+        *("completed", "completed, its new secret"),
+    )
     assert before == unchanged | {
-        **dict.fromkeys(("revoked", "leaked", "suspended", "narrowed", "rotated", "closed"), VALID),
+        **dict.fromkeys(("revoked", "leaked", "suspended", "narrowed", "closed"), VALID),
+        **dict.fromkeys(rotations, VALID),
         "resumed": SUSPENDED,
     }
     assert after == unchanged | {
@@ -148,7 +166,7 @@ async def test_what_was_taken_away_since_the_backup_is_taken_away_again(
         "suspended": SUSPENDED,
         "resumed": SUSPENDED,  # what gives back is never repeated
         "narrowed": Status.INSUFFICIENT_SCOPE,
-        "rotated": SUSPENDED,
+        **dict.fromkeys(rotations, SUSPENDED),  # which secret lives on cannot be repeated
         "closed": SUSPENDED,
     }
     for table in ("api_token", "account", "audit_event", "secret"):
@@ -191,5 +209,5 @@ async def test_the_command_tells_what_it_would_do_and_does_nothing_unless_told_t
     assert ran.returncode == 0, ran.stderr
     assert f"token {drill.tokens['leaked'].token.id}: revoked\n" in ran.stdout
     assert f"token {drill.tokens['narrowed'].token.id}: narrowed (scopes)\n" in ran.stdout
-    assert ran.stdout.endswith("5 tokens and 1 accounts would be changed; --apply does it.\n")
+    assert ran.stdout.endswith("8 tokens and 1 accounts would be changed; --apply does it.\n")
     assert await drill.statuses(clock) == before
