@@ -46,6 +46,13 @@ SELECT gen_random_uuid(), account_id, reseller_id, 'API_TOKEN', 'token ' || n,
 FROM tenants
 """
 
+SECRETS = """
+INSERT INTO secret (id, account_id, reseller_id, token_id, digest, pepper_id, prefix, last_four,
+    created_at)
+SELECT gen_random_uuid(), account_id, reseller_id, id, sha256(id::text::bytea), 1, 'tw_live_',
+    'abcd', created_at FROM api_token WHERE name LIKE 'token %'
+"""
+
 RARE = {
     "api_token_held_back": [
         TokenFilter(status=TokenStatus.SUSPENDED),
@@ -166,6 +173,40 @@ async def test_a_rare_state_is_found_by_an_index_in_any_order(filled: Platform) 
             assert used & {name.format(extent), name.format("")}, (only, scans)
             whole = [node for node in scans if node["Node Type"] == "Seq Scan"]
             assert "api_token" not in {node["Relation Name"] for node in whole}, (only, scans)
+
+
+async def test_what_lies_behind_the_walk_is_found_all_the_same(
+    filled: Platform, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walk that fills no page is followed by a search, which must find each once, in order."""
+    await owner.execute(SECRETS)
+    rare = [*(only for some in RARE.values() for only in some), TokenFilter(name_contains="99")]
+    asked = list(product(reaches(filled).values(), rare, TokenOrder, (False, True)))
+
+    async def found() -> list[list[UUID]]:
+        return [
+            await ids_of(reach, only, order, descending=descending)
+            for reach, only, order, descending in asked
+        ]
+
+    all_walked = await found()
+    monkeypatch.setattr(token_lists, "WALKED_MAX", 10)
+
+    assert await found() == all_walked
+    assert all(
+        len(ids) >= 3
+        for (_, only, *_), ids in zip(asked, all_walked, strict=True)
+        if only.unused_since is None  # nothing is that old
+    )
+
+
+async def ids_of(
+    reach: Reach, only: TokenFilter, order: TokenOrder, *, descending: bool
+) -> list[UUID]:
+    listing = TokenListing(page=PageRequest(50), only=only, order=order, descending=descending)
+    async with open_door(reach) as door:
+        page = await token_lists.list_tokens(door, listing, now=NOW)
+    return [token.id for token in page.items]
 
 
 async def test_rows_that_are_named_are_never_looked_for_among_all_in_reach(
