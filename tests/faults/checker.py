@@ -26,8 +26,8 @@ from service.clock import boottime
 from service.settings import Settings, read_settings
 from service.validator import open_validator
 
-CHECKS_PER_SECOND = {"edge": 50}
-CHECKS_PER_SECOND_ELSE = 80
+CHECKS_PER_SECOND = {"edge": 100}
+CHECKS_PER_SECOND_ELSE = 150
 READ_SECONDS = 0.02
 ANSWER_SECONDS_MAX = 5.0
 TIMED_SECONDS = 1.0
