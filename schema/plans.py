@@ -211,13 +211,12 @@ def _part(
     field = kind.fields.get(field_name)
     if field is None or (source := _source(field)) is None:
         return None
-    get, resolve = source
-    told_as_is, tell, is_nullable = None, None, not isinstance(field.type, GraphQLNonNull)
     inner = _nullable(field.type)
-    if getattr(inner, "name", None) in TEXT_TYPES:
-        told_as_is = str
     tell = _teller(executor, inner, details)
-    return None if tell is None else Part(name, get, resolve, is_nullable, told_as_is, tell)
+    if tell is None:
+        return None
+    told_as_is = str if getattr(inner, "name", None) in TEXT_TYPES else None
+    return Part(name, *source, inner is field.type, told_as_is, tell)
 
 
 def _source(

@@ -86,12 +86,13 @@ class Watched(CancellationSafe):
         """
         self._liveness.require()
         async with asyncio.timeout(None) as deadline:
-            watch = self._liveness.watch(partial(deadline.reschedule, 0))
+            self._watch = self._liveness.watch(partial(deadline.reschedule, 0))
             try:
                 client = await super().__aenter__()
-            finally:
-                watch.end()
-        self._watch = self._liveness.watch(client._connection.terminate)  # noqa: SLF001 - Tortoise has no public name
+            except BaseException:
+                self._watch.end()
+                raise
+            self._watch.give_up = client._connection.terminate  # noqa: SLF001 - Tortoise has no public name
         return client
 
     async def __aexit__(

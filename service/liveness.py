@@ -79,11 +79,15 @@ class Liveness:
 
 
 class Watch:
-    """Looks after one who waits for the server, or uses a connection of it."""
+    """Looks after one who waits for the server, or uses a connection of it.
+
+    Attributes:
+        give_up: What ends that; another thing once a connection was had.
+    """
 
     def __init__(self, liveness: Liveness, give_up: Callable[[], object]) -> None:
         self._liveness = liveness
-        self._give_up = give_up
+        self.give_up = give_up
         self._looking: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._handle = self._loop.call_later(SUSPECT_SECONDS, self._suspect)
@@ -101,4 +105,4 @@ class Watch:
         if await self._liveness.answers():
             self._handle = self._loop.call_later(SUSPECT_SECONDS, self._suspect)
         else:
-            self._give_up()
+            self.give_up()

@@ -27,6 +27,7 @@ class Cursor:
 
     def encode(self) -> str:
         """Return it as an opaque string."""
+        # As JSON, written by hand for each row of a page: the order is a word of ours.
         text = f'["{self.order}",{_quoted(self.key)},"{self.id}"]'
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 

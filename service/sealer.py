@@ -62,7 +62,10 @@ class Sealer:
                 return total
 
     async def keep_sealing(self) -> None:
-        """Seal for ever, whatever fails meanwhile: at once when woken, else every second."""
+        """Seal for ever, whatever fails meanwhile: when woken, else every second.
+
+        At once after a quiet moment; else as often as the pause lets it, and all that came in it.
+        """
         while True:
             self._news.clear()
             try:
